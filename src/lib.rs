@@ -1,0 +1,4 @@
+//! fwdrift: who changed this host's firewall, when, and what changed.
+#![deny(unsafe_code)]
+
+pub mod model;

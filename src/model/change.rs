@@ -1,0 +1,297 @@
+//! What differs between two rulesets, in the form that people and programs read.
+//!
+//! Role: the value types that `compare` produces, `attribute` completes, `report` prints and the
+//! ledger stores. Texts are native syntax (nft or iptables). Nothing here escapes anything:
+//! escaping belongs to the place where a text is shown (`report::escape`).
+
+use super::author::Author;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What happened to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// In the live state only.
+    Added,
+    /// In the baseline only.
+    Removed,
+    /// In both, with another content.
+    Modified,
+    /// The same rule at another place of its chain, relative to the rules that stayed.
+    Moved,
+}
+
+impl ChangeKind {
+    /// The word used in JSON and in text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Removed => "removed",
+            Self::Modified => "modified",
+            Self::Moved => "moved",
+        }
+    }
+}
+
+/// Which of the host's packet filter interfaces holds an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// A native nf_tables table.
+    Nft,
+    /// An nf_tables table in the shape that iptables-nft makes.
+    IptablesNft,
+    /// The older x_tables interface, read through `iptables-legacy-save`.
+    IptablesLegacy,
+}
+
+impl Source {
+    /// The word used in JSON and in text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nft => "nft",
+            Self::IptablesNft => "iptables-nft",
+            Self::IptablesLegacy => "iptables-legacy",
+        }
+    }
+}
+
+/// The kind of object that changed, in nft's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectKind {
+    /// A table; when added or removed, with all that is in it.
+    Table,
+    /// A chain: its hook, priority, policy, device, flags or comment; when added or removed, with its rules.
+    Chain,
+    /// A rule of a chain.
+    Rule,
+    /// A named set's definition; when added or removed, with its elements.
+    Set,
+    /// A named map's definition; when added or removed, with its elements.
+    Map,
+    /// One element of a named set or map.
+    Element,
+    /// A flowtable.
+    Flowtable,
+    /// A named counter.
+    Counter,
+    /// A named quota.
+    Quota,
+    /// A connection tracking helper.
+    CtHelper,
+    /// A named limit.
+    Limit,
+    /// A connection limit object.
+    CtLimit,
+    /// A tunnel template.
+    Tunnel,
+    /// A connection tracking timeout policy.
+    CtTimeout,
+    /// A secmark.
+    Secmark,
+    /// A connection tracking expectation.
+    CtExpectation,
+    /// A synproxy.
+    Synproxy,
+    /// A stateful object of a type that this version has no name for.
+    Object,
+}
+
+impl ObjectKind {
+    /// The words that nft uses for it; also what text output shows.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Chain => "chain",
+            Self::Rule => "rule",
+            Self::Set => "set",
+            Self::Map => "map",
+            Self::Element => "element",
+            Self::Flowtable => "flowtable",
+            Self::Counter => "counter",
+            Self::Quota => "quota",
+            Self::CtHelper => "ct helper",
+            Self::Limit => "limit",
+            Self::CtLimit => "ct limit",
+            Self::Tunnel => "tunnel",
+            Self::CtTimeout => "ct timeout",
+            Self::Secmark => "secmark",
+            Self::CtExpectation => "ct expectation",
+            Self::Synproxy => "synproxy",
+            Self::Object => "object",
+        }
+    }
+}
+
+impl fmt::Display for ObjectKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Where a rule stands in its chain, counted from 1; `None` on the side where it is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Place in the baseline's chain.
+    pub before: Option<usize>,
+    /// Place in the live chain.
+    pub after: Option<usize>,
+}
+
+/// One difference between an approved and a live object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// Twelve hexadecimal digits, the same at every run for the same drift.
+    pub id: String,
+    /// Added, removed, modified or moved.
+    pub kind: ChangeKind,
+    /// The interface that holds the object.
+    pub source: Source,
+    /// The kernel's name of the family: `ip`, `ip6`, `inet`, `arp`, `bridge`, `netdev`.
+    pub family: String,
+    /// The table's name.
+    pub table: String,
+    /// The chain's name, for chains and rules.
+    pub chain: Option<String>,
+    /// What kind of object changed.
+    pub object: ObjectKind,
+    /// The object's name; for an element, the name of its set or map; none for rules.
+    pub name: Option<String>,
+    /// The approved text in native syntax; none where the object was absent.
+    pub before: Option<String>,
+    /// The live text in native syntax; none where the object is absent.
+    pub after: Option<String>,
+    /// For rules, the place in the chain.
+    pub position: Option<Position>,
+    /// What no renderer's text shows about this change (for example "the bytes of `xt string` differ").
+    #[serde(default)]
+    pub note: Option<String>,
+    /// How much it matters; `null` until fwdrift computes the effect on traffic.
+    #[serde(default)]
+    pub severity: Option<String>,
+    /// The effect on traffic; `null` means "not computed", never "no effect".
+    #[serde(default)]
+    pub impact: Option<Vec<serde_json::Value>>,
+    /// Who made the change, as far as evidence says.
+    pub author: Author,
+    /// When, by the kernel's clock; `null` if only the author's `window` is known.
+    pub time: Option<DateTime<Utc>>,
+}
+
+impl Change {
+    /// `family table`, the heading under which text output groups changes.
+    pub fn table_path(&self) -> String {
+        format!("{} {}", self.family, self.table)
+    }
+}
+
+/// Something that could not be looked at. Never the same as "empty".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// What could not be seen: `nft`, `iptables-legacy`, `audit`, …
+    pub source: String,
+    /// What happened.
+    pub reason: String,
+    /// What to do next.
+    pub hint: Option<String>,
+    /// Whether the verdict depends on it (then `check` exits 2). A gap in the evidence of who made a
+    /// change does not alter the verdict.
+    #[serde(default = "yes")]
+    pub blinds_verdict: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The result of a comparison of the live state with the approved one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// No difference, nothing unseen.
+    InSync,
+    /// At least one unapproved difference.
+    Drift,
+    /// No difference in what could be seen, but something could not be.
+    Unknown,
+}
+
+impl Verdict {
+    /// The process exit code of `check` (0 in sync, 1 drift, 2 could not determine).
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::InSync => 0,
+            Self::Drift => 1,
+            Self::Unknown => 2,
+        }
+    }
+}
+
+/// The baseline that a host was compared with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaselineRef {
+    /// The commit on `main`, in hexadecimal.
+    pub commit: String,
+    /// The directory in that commit, for example `baselines/web-01`.
+    pub path: String,
+}
+
+/// How many changes of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Number of objects added.
+    pub added: usize,
+    /// Number of objects removed.
+    pub removed: usize,
+    /// Number of objects modified.
+    pub modified: usize,
+    /// Number of rules moved.
+    pub moved: usize,
+    /// Objects whose bytes differ from the baseline's but whose exact text is the same: not drift.
+    #[serde(default)]
+    pub re_encoded: usize,
+}
+
+impl Summary {
+    /// Counts `changes` by kind.
+    pub fn of(changes: &[Change], re_encoded: usize) -> Self {
+        let count = |kind| changes.iter().filter(|c| c.kind == kind).count();
+        Self {
+            added: count(ChangeKind::Added),
+            removed: count(ChangeKind::Removed),
+            modified: count(ChangeKind::Modified),
+            moved: count(ChangeKind::Moved),
+            re_encoded,
+        }
+    }
+}
+
+/// What `check` found: the object of `check --format json` (`fwdrift.check/1`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckResult {
+    /// Always `fwdrift.check/1`.
+    pub schema: String,
+    /// The host's name in the repository.
+    pub host: String,
+    /// The network namespace asked for; `null` for the one that fwdrift runs in.
+    pub netns: Option<String>,
+    /// What the live state was compared with.
+    pub baseline: BaselineRef,
+    /// When the live state was read.
+    pub captured_at: DateTime<Utc>,
+    /// The nf_tables generation of the live state (`NFTA_GEN_ID`).
+    pub generation: u32,
+    /// In sync, drift, or could not determine.
+    pub verdict: Verdict,
+    /// An id of exactly this live state against exactly this baseline, for `approve --reviewed`.
+    pub review_id: String,
+    /// What could not be seen.
+    pub gaps: Vec<Gap>,
+    /// The differences, grouped by table and chain, in the order of the chain.
+    pub changes: Vec<Change>,
+    /// How many of each kind.
+    pub summary: Summary,
+}
