@@ -9,3 +9,14 @@ pub use change::{
     BaselineRef, Change, ChangeKind, CheckResult, Gap, ObjectKind, Position, Source, Summary, Verdict,
 };
 pub use event::{Approval, Event, EventKind, LedgerEntry};
+
+pub mod capture;
+pub mod item;
+pub mod ruleset;
+
+pub use capture::{Capture, LegacyTable, RawMessage};
+pub use item::{Item, Text};
+pub use ruleset::{
+    Anonymous, Backend, Chain, Digest, Element, ElementKey, Family, Name, Object, Rule, Ruleset, Set, Table,
+    TableKey, text_from_kernel,
+};

@@ -1,0 +1,49 @@
+//! Edge: reads a host's live packet filter state, and runs the native tools.
+//!
+//! Role: the first stage. Input: a network namespace. Output: a [`Capture`] and the gaps in it. It
+//! never writes to the namespace that it reads, and never loads a module.
+
+pub mod legacy;
+pub mod links;
+pub mod nftables;
+pub mod tool;
+
+use crate::model::{Capture, Gap};
+use crate::sys::netns::{Netns, NetnsError};
+use crate::sys::socket::SocketError;
+
+/// Why a namespace could not be captured at all.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// The namespace itself.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// nf_tables.
+    #[error(transparent)]
+    Nftables(#[from] nftables::NftablesError),
+    /// The interface list, without which rules cannot be read.
+    #[error("cannot list the network interfaces: {0}")]
+    Links(SocketError),
+}
+
+impl CollectError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Netns(error) => error.hint(),
+            Self::Nftables(error) => error.hint(),
+            Self::Links(_) => None,
+        }
+    }
+}
+
+/// Reads nf_tables and the legacy tables of a namespace.
+pub fn capture(netns: &Netns) -> Result<(Capture, Vec<Gap>), CollectError> {
+    netns.run(|| {
+        let mut capture = nftables::capture()?;
+        capture.interfaces = links::interfaces().map_err(CollectError::Links)?;
+        let (tables, gaps) = legacy::capture();
+        capture.legacy = tables;
+        Ok((capture, gaps))
+    })?
+}

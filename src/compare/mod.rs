@@ -1,0 +1,371 @@
+//! Compares two rulesets by their bytes, and names the differences. Pure.
+//!
+//! Two steps, because bytes may differ and mean the same: [`unmatched`] says which objects have other
+//! bytes on the two sides; their texts are decoded (by `decode`, an edge); [`compare`] then takes equal
+//! exact texts as *re-encoded*, which is not drift, and names what is left.
+
+mod align;
+mod apply;
+
+pub use apply::apply;
+
+use crate::model::{
+    Author, Backend, Chain, Change, ChangeKind, Digest, Item, Name, ObjectKind, Position, Ruleset, Set,
+    Source, Table, TableKey, Text,
+};
+use crate::netlink::nft::object;
+use crate::normalise::is_iptables_shaped;
+use align::{Step, align, word_similarity};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Texts by object, of one side.
+pub type Texts = BTreeMap<Item, Text>;
+
+/// The objects of each side whose bytes have no equal on the other.
+#[derive(Debug, Default)]
+pub struct Unmatched {
+    /// Of the approved side.
+    pub baseline: BTreeSet<Item>,
+    /// Of the live side.
+    pub live: BTreeSet<Item>,
+}
+
+/// One difference: a change for people, and the objects it is about.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    /// The approved object.
+    pub before: Option<Item>,
+    /// The live object.
+    pub after: Option<Item>,
+    /// The change, with an unknown author.
+    pub change: Change,
+}
+
+/// The result of a comparison.
+#[derive(Clone, Debug, Default)]
+pub struct Comparison {
+    /// In the order of tables and chains.
+    pub differences: Vec<Difference>,
+    /// How many objects have other bytes but the same exact text.
+    pub re_encoded: usize,
+}
+
+/// The objects whose texts [`compare`] needs.
+pub fn unmatched(baseline: &Ruleset, live: &Ruleset) -> Unmatched {
+    let mut found = Unmatched::default();
+    for pair in pairs(baseline, live, &Texts::new(), &Texts::new()) {
+        found.baseline.extend(pair.before);
+        found.live.extend(pair.after);
+    }
+    found
+}
+
+/// Names the differences. `before` and `after` hold the texts of what [`unmatched`] asked for.
+pub fn compare(baseline: &Ruleset, live: &Ruleset, before: &Texts, after: &Texts) -> Comparison {
+    let mut comparison = Comparison::default();
+    let mut seen: HashMap<String, u32> = HashMap::new();
+    for pair in pairs(baseline, live, before, after) {
+        let old = pair.before.as_ref().and_then(|item| before.get(item));
+        let new = pair.after.as_ref().and_then(|item| after.get(item));
+        if same_text(old, new) && pair.kind == ChangeKind::Modified {
+            comparison.re_encoded += 1;
+            continue;
+        }
+        let change = describe(baseline, live, &pair, old, new, &mut seen);
+        comparison.differences.push(Difference { before: pair.before, after: pair.after, change });
+    }
+    comparison
+}
+
+fn same_text(old: Option<&Text>, new: Option<&Text>) -> bool {
+    matches!((old, new), (Some(old), Some(new)) if old.exact && new.exact && old.text == new.text)
+}
+
+/// Objects that belong together, or one that has no counterpart.
+struct Pair {
+    kind: ChangeKind,
+    object: ObjectKind,
+    chain: Option<Name>,
+    name: Option<Name>,
+    before: Option<Item>,
+    after: Option<Item>,
+    position: Option<Position>,
+}
+
+impl Pair {
+    fn new(kind: ChangeKind, object: ObjectKind, item: impl Fn() -> Item) -> Self {
+        let before = (kind != ChangeKind::Added).then(&item);
+        let after = (kind != ChangeKind::Removed).then(&item);
+        Self { kind, object, chain: None, name: None, before, after, position: None }
+    }
+
+    fn named(self, name: &Name) -> Self {
+        Self { name: Some(name.clone()), ..self }
+    }
+}
+
+/// All pairs that differ in bytes. With texts, rules that are only re-encoded count as equal.
+fn pairs(baseline: &Ruleset, live: &Ruleset, before: &Texts, after: &Texts) -> Vec<Pair> {
+    let mut found = Vec::new();
+    for (key, kind) in keys(&baseline.tables, &live.tables) {
+        match (baseline.tables.get(key), live.tables.get(key)) {
+            (Some(old), Some(new)) => Tables { key, old, new, before, after }.compare(&mut found),
+            _ => found.push(Pair::new(kind, ObjectKind::Table, || Item::Table(key.clone())).named(&key.name)),
+        }
+    }
+    found
+}
+
+/// The keys of both maps in order, each with how it differs if it is on one side only.
+fn keys<'a, K: Ord, V>(old: &'a BTreeMap<K, V>, new: &'a BTreeMap<K, V>) -> Vec<(&'a K, ChangeKind)> {
+    let all: BTreeSet<&K> = old.keys().chain(new.keys()).collect();
+    let kind = |key: &K| match (old.contains_key(key), new.contains_key(key)) {
+        (true, false) => ChangeKind::Removed,
+        (false, true) => ChangeKind::Added,
+        _ => ChangeKind::Modified,
+    };
+    all.into_iter().map(|key| (key, kind(key))).collect()
+}
+
+/// A table that is on both sides.
+struct Tables<'a> {
+    key: &'a TableKey,
+    old: &'a Table,
+    new: &'a Table,
+    before: &'a Texts,
+    after: &'a Texts,
+}
+
+impl Tables<'_> {
+    fn compare(&self, found: &mut Vec<Pair>) {
+        if self.old.attrs != self.new.attrs {
+            let head =
+                Pair::new(ChangeKind::Modified, ObjectKind::Table, || Item::TableHead(self.key.clone()));
+            found.push(head.named(&self.key.name));
+        }
+        self.sets(found);
+        self.objects(found);
+        for (name, kind) in keys(&self.old.flowtables, &self.new.flowtables) {
+            if self.old.flowtables.get(name) != self.new.flowtables.get(name) {
+                let item = || Item::Flowtable(self.key.clone(), name.clone());
+                found.push(Pair::new(kind, ObjectKind::Flowtable, item).named(name));
+            }
+        }
+        self.chains(found);
+    }
+
+    fn objects(&self, found: &mut Vec<Pair>) {
+        for (id @ (number, name), kind) in keys(&self.old.objects, &self.new.objects) {
+            if self.old.objects.get(id) != self.new.objects.get(id) {
+                let item = || Item::Object(self.key.clone(), *number, name.clone());
+                found.push(Pair::new(kind, object_kind(*number), item).named(name));
+            }
+        }
+    }
+
+    fn sets(&self, found: &mut Vec<Pair>) {
+        for (name, kind) in keys(&self.old.sets, &self.new.sets) {
+            let (old, new) = (self.old.sets.get(name), self.new.sets.get(name));
+            let (Some(old), Some(new)) = (old, new) else {
+                let object = set_kind(old.or(new));
+                let whole = Pair::new(kind, object, || Item::Set(self.key.clone(), name.clone()));
+                found.push(whole.named(name));
+                continue;
+            };
+            if old.attrs != new.attrs {
+                let item = || Item::SetHead(self.key.clone(), name.clone());
+                found.push(Pair::new(ChangeKind::Modified, set_kind(Some(new)), item).named(name));
+            }
+            if !old.is_dynamic() && !new.is_dynamic() {
+                self.elements(name, old, new, found);
+            }
+        }
+    }
+
+    fn elements(&self, name: &Name, old: &Set, new: &Set, found: &mut Vec<Pair>) {
+        for (key, kind) in keys(&old.elements, &new.elements) {
+            let (old, new) = (old.elements.get(key), new.elements.get(key));
+            let expired = new.is_none() && old.is_some_and(|element| element.expires);
+            let same = matches!((old, new), (Some(old), Some(new)) if old.attrs == new.attrs);
+            if !expired && !same {
+                let item = || Item::Element(self.key.clone(), name.clone(), key.clone());
+                found.push(Pair::new(kind, ObjectKind::Element, item).named(name));
+            }
+        }
+    }
+
+    fn chains(&self, found: &mut Vec<Pair>) {
+        for (name, kind) in keys(&self.old.chains, &self.new.chains) {
+            let (Some(old), Some(new)) = (self.old.chains.get(name), self.new.chains.get(name)) else {
+                let item = || Item::Chain(self.key.clone(), name.clone());
+                let pair = Pair::new(kind, ObjectKind::Chain, item).named(name);
+                found.push(Pair { chain: Some(name.clone()), ..pair });
+                continue;
+            };
+            if old.attrs != new.attrs {
+                let item = || Item::ChainHead(self.key.clone(), name.clone());
+                let pair = Pair::new(ChangeKind::Modified, ObjectKind::Chain, item).named(name);
+                found.push(Pair { chain: Some(name.clone()), ..pair });
+            }
+            self.rules(name, old, new, found);
+        }
+    }
+
+    fn rules(&self, chain: &Name, old: &Chain, new: &Chain, found: &mut Vec<Pair>) {
+        let digests = |chain: &Chain| chain.rules.iter().map(|rule| rule.digest).collect::<Vec<_>>();
+        if digests(old) == digests(new) {
+            return;
+        }
+        for step in self.steps(chain, old, new) {
+            let (kind, from, to) = match step {
+                Step::Keep(from, to) if old.rules[from].digest == new.rules[to].digest => continue,
+                // Kept by its text: shown as modified here, and counted as re-encoded by the caller.
+                Step::Keep(from, to) | Step::Modify(from, to) => (ChangeKind::Modified, Some(from), Some(to)),
+                Step::Move(from, to) => (ChangeKind::Moved, Some(from), Some(to)),
+                Step::Remove(from) => (ChangeKind::Removed, Some(from), None),
+                Step::Add(to) => (ChangeKind::Added, None, Some(to)),
+            };
+            let item = |place: usize| Item::Rule(self.key.clone(), chain.clone(), place);
+            found.push(Pair {
+                kind,
+                object: ObjectKind::Rule,
+                chain: Some(chain.clone()),
+                name: None,
+                before: from.map(item),
+                after: to.map(item),
+                position: Some(Position { before: from.map(|p| p + 1), after: to.map(|p| p + 1) }),
+            });
+        }
+    }
+
+    /// The alignment of a chain, in which rules with equal exact texts count as equal.
+    fn steps(&self, chain: &Name, old: &Chain, new: &Chain) -> Vec<Step> {
+        let text = |texts: &'_ Texts, place: usize| {
+            texts.get(&Item::Rule(self.key.clone(), chain.clone(), place)).cloned()
+        };
+        let mut numbers: HashMap<Digest, u32> = HashMap::new();
+        let mut by_text: HashMap<String, u32> = HashMap::new();
+        let mut number = |digest: Digest, text: Option<Text>| {
+            let next = numbers.len() as u32;
+            let known = *numbers.entry(digest).or_insert(next);
+            match text.filter(|text| text.exact) {
+                Some(text) => *by_text.entry(text.text).or_insert(known),
+                None => known,
+            }
+        };
+        let old_numbers: Vec<u32> =
+            old.rules.iter().enumerate().map(|(p, rule)| number(rule.digest, text(self.before, p))).collect();
+        let new_numbers: Vec<u32> =
+            new.rules.iter().enumerate().map(|(p, rule)| number(rule.digest, text(self.after, p))).collect();
+        align(&old_numbers, &new_numbers, |from, to| match (text(self.before, from), text(self.after, to)) {
+            (Some(old), Some(new)) => word_similarity(&old.text, &new.text),
+            _ => 0.0,
+        })
+    }
+}
+
+fn set_kind(set: Option<&Set>) -> ObjectKind {
+    if set.is_some_and(Set::is_map) { ObjectKind::Map } else { ObjectKind::Set }
+}
+
+fn object_kind(number: u32) -> ObjectKind {
+    match number {
+        object::T_COUNTER => ObjectKind::Counter,
+        object::T_QUOTA => ObjectKind::Quota,
+        object::T_CT_HELPER => ObjectKind::CtHelper,
+        object::T_LIMIT => ObjectKind::Limit,
+        object::T_CONNLIMIT => ObjectKind::CtLimit,
+        object::T_TUNNEL => ObjectKind::Tunnel,
+        object::T_CT_TIMEOUT => ObjectKind::CtTimeout,
+        object::T_SECMARK => ObjectKind::Secmark,
+        object::T_CT_EXPECT => ObjectKind::CtExpectation,
+        object::T_SYNPROXY => ObjectKind::Synproxy,
+        _ => ObjectKind::Object,
+    }
+}
+
+/// The change of a pair, with an id that is the same at every run for the same drift: it is taken over
+/// what the change is, not over where in the chain it stands.
+fn describe(
+    baseline: &Ruleset,
+    live: &Ruleset,
+    pair: &Pair,
+    old: Option<&Text>,
+    new: Option<&Text>,
+    seen: &mut HashMap<String, u32>,
+) -> Change {
+    let item = pair.after.as_ref().or(pair.before.as_ref());
+    let (source, family, table) = match item.map(Item::table) {
+        Some(key) => (source_of(key, [live, baseline]), key.family.to_string(), key.name.to_string()),
+        None => (Source::Nft, String::new(), String::new()),
+    };
+    let text = |side: Option<&Text>| side.map(|text| text.text.clone());
+    let mut change = Change {
+        id: String::new(),
+        kind: pair.kind,
+        source,
+        family,
+        table,
+        chain: pair.chain.as_ref().map(Name::to_string),
+        object: pair.object,
+        name: pair.name.as_ref().map(Name::to_string),
+        before: text(old),
+        after: text(new),
+        position: pair.position,
+        note: note(old, new),
+        severity: None,
+        impact: None,
+        author: Author::unknown(None, Vec::new()),
+        time: None,
+    };
+    change.id = id_of(&change, seen);
+    change
+}
+
+/// Where texts do not say all, the reader is told.
+fn note(old: Option<&Text>, new: Option<&Text>) -> Option<String> {
+    let inexact = [old, new].into_iter().flatten().any(|text| !text.exact);
+    match (old, new) {
+        (Some(old), Some(new)) if inexact && old.text == new.text => {
+            Some("the two have other bytes, but no tool prints the difference".to_owned())
+        }
+        _ if inexact => {
+            Some("the text does not show all of it: nft prints only the names of xt extensions".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn source_of(key: &TableKey, sides: [&Ruleset; 2]) -> Source {
+    match key.backend {
+        Backend::Legacy => Source::IptablesLegacy,
+        Backend::NfTables => {
+            let table = sides.iter().find_map(|side| side.tables.get(key));
+            match table.is_some_and(|table| is_iptables_shaped(key, table)) {
+                true => Source::IptablesNft,
+                false => Source::Nft,
+            }
+        }
+    }
+}
+
+fn id_of(change: &Change, seen: &mut HashMap<String, u32>) -> String {
+    let text =
+        |option: &Option<String>| option.clone().map_or_else(|| "-".to_owned(), |text| format!("={text}"));
+    let parts = [
+        change.kind.as_str().to_owned(),
+        change.source.as_str().to_owned(),
+        change.family.clone(),
+        change.table.clone(),
+        text(&change.chain),
+        change.object.as_str().to_owned(),
+        text(&change.name),
+        text(&change.before),
+        text(&change.after),
+    ];
+    let base = Digest::of(parts.iter().map(|part| part.as_bytes())).to_string();
+    // The same rule may be added twice: the second has an id of its own.
+    let count = seen.entry(base.clone()).or_insert(0);
+    *count += 1;
+    Digest::of([base.as_bytes(), &count.to_le_bytes()]).to_string()[..12].to_owned()
+}

@@ -1,0 +1,111 @@
+//! Keeps texts inside rules from forging lines of a listing. Pure.
+//!
+//! Comments and log prefixes may hold line breaks, and nft prints them as they are. Before a table is
+//! sent to a scratch namespace, line breaks in such texts become a record separator (0x1e); in the
+//! listing it becomes a line break again, once lines have been told apart by the parser's caller.
+
+use crate::model::{Chain, Table};
+use crate::netlink::nft::{chain, elem, expr, object, rule, set, table};
+use crate::netlink::{Attr, Attrs};
+use crate::normalise::expressions;
+use std::borrow::Cow;
+
+const SEPARATOR: u8 = 0x1e;
+
+/// The table with line breaks in its comments and log prefixes replaced.
+pub fn without_line_breaks(source: &Table) -> Cow<'_, Table> {
+    let mut result = Cow::Borrowed(source);
+    let mut change = |old: &[u8], userdata: u16, select: &dyn Fn(&mut Table) -> Option<&mut Vec<u8>>| {
+        if let Some(new) = replaced(old, userdata)
+            && let Some(place) = select(result.to_mut())
+        {
+            *place = new;
+        }
+    };
+    change(&source.attrs, table::USERDATA, &|t| Some(&mut t.attrs));
+    for (name, found) in &source.chains {
+        change(&found.attrs, chain::USERDATA, &|t| Some(&mut t.chains.get_mut(name)?.attrs));
+        for (place, found) in found.rules.iter().enumerate() {
+            change(&found.attrs, rule::USERDATA, &|t| rule_attrs(t.chains.get_mut(name)?, place));
+        }
+    }
+    for (name, found) in &source.anonymous.chains {
+        for (place, found) in found.rules.iter().enumerate() {
+            change(&found.attrs, rule::USERDATA, &|t| rule_attrs(t.anonymous.chains.get_mut(name)?, place));
+        }
+    }
+    for (name, found) in &source.sets {
+        change(&found.attrs, set::USERDATA, &|t| Some(&mut t.sets.get_mut(name)?.attrs));
+        for (key, found) in &found.elements {
+            for (part, attrs) in found.attrs.iter().enumerate() {
+                change(attrs, elem::USERDATA, &|t| {
+                    t.sets.get_mut(name)?.elements.get_mut(key)?.attrs.get_mut(part)
+                });
+            }
+        }
+    }
+    for (name, found) in &source.anonymous.sets {
+        for (key, found) in &found.elements {
+            for (part, attrs) in found.attrs.iter().enumerate() {
+                change(attrs, elem::USERDATA, &|t| {
+                    t.anonymous.sets.get_mut(name)?.elements.get_mut(key)?.attrs.get_mut(part)
+                });
+            }
+        }
+    }
+    for (key, found) in &source.objects {
+        change(&found.attrs, object::USERDATA, &|t| Some(&mut t.objects.get_mut(key)?.attrs));
+    }
+    result
+}
+
+fn rule_attrs(chain: &mut Chain, place: usize) -> Option<&mut Vec<u8>> {
+    Some(&mut chain.rules.get_mut(place)?.attrs)
+}
+
+/// The attributes with line breaks in their texts replaced; none if there are none.
+fn replaced(attrs: &[u8], userdata: u16) -> Option<Vec<u8>> {
+    if !attrs.contains(&b'\n') {
+        return None;
+    }
+    let mut texts: Vec<&[u8]> = Vec::new();
+    if let Some(attr) = Attrs(attrs).find(userdata) {
+        texts.extend(userdata_texts(attr));
+    }
+    for expression in expressions(attrs) {
+        let is_log = expression.find(expr::NAME).is_some_and(|name| name.string() == b"log");
+        let data = expression.find(expr::DATA).filter(|_| is_log);
+        texts.extend(data.and_then(|data| data.nested().find(expr::LOG_PREFIX)).map(|prefix| prefix.payload));
+    }
+    let start = attrs.as_ptr() as usize;
+    let mut copy = attrs.to_vec();
+    let mut found = false;
+    for text in texts {
+        let offset = text.as_ptr() as usize - start;
+        for byte in copy[offset..offset + text.len()].iter_mut().filter(|byte| **byte == b'\n') {
+            *byte = SEPARATOR;
+            found = true;
+        }
+    }
+    found.then_some(copy)
+}
+
+/// The values of user data: a list of type (8 bits), length (8 bits), value (libnftnl's udata.c). Only
+/// values that are zero-terminated are texts; numbers are left alone.
+fn userdata_texts(attr: Attr<'_>) -> Vec<&[u8]> {
+    let mut texts = Vec::new();
+    let mut rest = attr.payload;
+    while let [_, length, tail @ ..] = rest {
+        let Some((value, next)) = tail.split_at_checked(usize::from(*length)) else { break };
+        if value.len() > 4 && value.last() == Some(&0) {
+            texts.push(value);
+        }
+        rest = next;
+    }
+    texts
+}
+
+/// The listing with the separators shown as the escape that a line break gets in every output.
+pub fn restored(listing: &str) -> String {
+    listing.replace(char::from(SEPARATOR), "\\n")
+}

@@ -1,0 +1,312 @@
+//! Edge: exact native text of chosen objects, made by the real tools in a scratch namespace.
+//!
+//! Input: a [`Ruleset`] and the [`Item`]s that a person will read. The objects are sent over netlink
+//! into a fresh network namespace, and `nft` (or `iptables-save`, for tables in iptables' shape) lists
+//! them there; the live namespace is never touched. An object that no tool can show becomes a [`Text`]
+//! that says so, never an omission.
+
+mod guard;
+mod iptables;
+mod listing;
+mod selection;
+mod transplant;
+
+use crate::collect::links;
+use crate::collect::tool::{Tool, ToolError};
+use crate::model::{Backend, Digest, Item, Name, Ruleset, Table, TableKey, Text, text_from_kernel};
+use crate::normalise::{has_extension, references};
+use crate::sys::netns::{Netns, NetnsError};
+use crate::sys::socket::{Socket, SocketError};
+use listing::{Block, TableListing};
+use selection::TableSelection;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Why a scratch namespace gave no listing.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The namespace.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// The netlink socket in it.
+    #[error("scratch namespace: {0}")]
+    Socket(#[from] SocketError),
+    /// The kernel would not make the objects again.
+    #[error("the kernel would not make {what} again in a scratch namespace: {source}")]
+    Refused {
+        /// Which object.
+        what: String,
+        /// The kernel's reason.
+        source: std::io::Error,
+    },
+    /// The tool failed.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+}
+
+impl DecodeError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Netns(error) => error.hint(),
+            Self::Tool(error) => error.hint(),
+            Self::Socket(_) | Self::Refused { .. } => None,
+        }
+    }
+
+    /// Whether trying fewer objects could help.
+    fn depends_on_objects(&self) -> bool {
+        match self {
+            Self::Refused { .. } => true,
+            Self::Tool(error) => !matches!(error, ToolError::Missing { .. } | ToolError::Run { .. }),
+            Self::Netns(_) | Self::Socket(_) => false,
+        }
+    }
+}
+
+/// The texts of `items`, one for each.
+pub fn decode(ruleset: &Ruleset, items: &BTreeSet<Item>) -> Result<BTreeMap<Item, Text>, DecodeError> {
+    let mut texts = BTreeMap::new();
+    let (legacy, native): (Vec<&Item>, Vec<&Item>) =
+        items.iter().partition(|item| item.table().backend == Backend::Legacy);
+    for item in legacy {
+        if let Some(text) = iptables::legacy_text(ruleset, item) {
+            texts.insert(item.clone(), Text { text, exact: true });
+        }
+    }
+    decode_native(ruleset, &native, &mut texts)?;
+    Ok(texts)
+}
+
+/// Decodes a group; if the group as a whole fails, its halves, so that one object that no tool
+/// understands does not hide the others.
+fn decode_native(
+    ruleset: &Ruleset,
+    items: &[&Item],
+    texts: &mut BTreeMap<Item, Text>,
+) -> Result<(), DecodeError> {
+    if items.is_empty() {
+        return Ok(());
+    }
+    match list_in_scratch(ruleset, items) {
+        Ok(found) => texts.extend(found),
+        Err(error) if error.depends_on_objects() && items.len() > 1 => {
+            tracing::debug!("{error}; trying {} objects in halves", items.len());
+            let (left, right) = items.split_at(items.len() / 2);
+            decode_native(ruleset, left, texts)?;
+            decode_native(ruleset, right, texts)?;
+        }
+        Err(error) if error.depends_on_objects() => {
+            texts.extend(
+                items.iter().map(|item| ((*item).clone(), unshown(ruleset, item, &error.to_string()))),
+            );
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// A text for what no tool can show: it names the reason and the bytes' digest, so that two different
+/// objects never look alike.
+fn unshown(ruleset: &Ruleset, item: &Item, reason: &str) -> Text {
+    let table = ruleset.tables.get(item.table());
+    let digest = table.map(|table| digest_of(table, item));
+    let digest = digest.map_or_else(String::new, |digest| format!(", digest {digest}"));
+    Text { text: format!("(no tool could show this {}: {reason}{digest})", noun(item)), exact: false }
+}
+
+fn noun(item: &Item) -> &'static str {
+    match item {
+        Item::Table(_) | Item::TableHead(_) => "table",
+        Item::Chain(..) | Item::ChainHead(..) => "chain",
+        Item::Rule(..) => "rule",
+        Item::Set(..) | Item::SetHead(..) => "set",
+        Item::Element(..) => "element",
+        Item::Object(..) => "object",
+        Item::Flowtable(..) => "flowtable",
+    }
+}
+
+fn digest_of(table: &Table, item: &Item) -> Digest {
+    let bytes = |attrs: &Vec<u8>| Digest::of([&attrs[..]]);
+    let found = match item {
+        Item::Table(_) => Some(table.digest()),
+        Item::TableHead(_) => Some(bytes(&table.attrs)),
+        Item::Chain(_, name) => table.chains.get(name).map(|chain| {
+            Digest::of(
+                [&chain.attrs[..]].into_iter().chain(chain.rules.iter().map(|rule| &rule.digest.0[..])),
+            )
+        }),
+        Item::ChainHead(_, name) => table.chains.get(name).map(|chain| bytes(&chain.attrs)),
+        Item::Rule(_, chain, place) => {
+            table.chains.get(chain).and_then(|chain| chain.rules.get(*place)).map(|rule| rule.digest)
+        }
+        Item::Set(_, name) | Item::SetHead(_, name) => table.sets.get(name).map(|set| bytes(&set.attrs)),
+        Item::Element(_, name, key) => {
+            table.sets.get(name).and_then(|set| set.elements.get(key)).map(|element| element.digest(key))
+        }
+        Item::Object(_, kind, name) => table.objects.get(&(*kind, name.clone())).map(|o| bytes(&o.attrs)),
+        Item::Flowtable(_, name) => table.flowtables.get(name).map(|flowtable| bytes(&flowtable.attrs)),
+    };
+    found.unwrap_or_else(|| table.digest())
+}
+
+/// A scratch namespace with these interfaces (name to index, 0 for any).
+pub fn scratch(interfaces: &BTreeMap<Vec<u8>, u32>) -> Result<Netns, DecodeError> {
+    let netns = Netns::create()?;
+    netns.run(|| {
+        for (name, index) in interfaces.iter().filter(|(name, _)| name.as_slice() != b"lo") {
+            if let Err(error) = links::make(*index, name) {
+                tracing::debug!("cannot make interface {}: {error}", text_from_kernel(name));
+            }
+        }
+    })?;
+    Ok(netns)
+}
+
+fn list_in_scratch(ruleset: &Ruleset, items: &[&Item]) -> Result<BTreeMap<Item, Text>, DecodeError> {
+    let mut wanted: BTreeMap<&TableKey, Vec<&Item>> = BTreeMap::new();
+    for item in items {
+        wanted.entry(item.table()).or_default().push(item);
+    }
+    let mut selected: Vec<(&TableKey, &Table, TableSelection, Vec<&Item>)> = Vec::new();
+    for (key, items) in wanted {
+        if let Some(table) = ruleset.tables.get(key) {
+            let selection = selection::close(table, items.iter().copied());
+            selected.push((key, table, selection, items));
+        }
+    }
+    let interfaces =
+        selection::interfaces(ruleset, selected.iter().map(|(_, table, chosen, _)| (*table, chosen)));
+    let mut batch = transplant::Batch::new();
+    for (key, table, selection, _) in &selected {
+        batch.add_table(key, &guard::without_line_breaks(table), selection);
+    }
+    let netns = scratch(&interfaces)?;
+    netns.run(|| -> Result<_, DecodeError> {
+        // The socket stays open while the tools run: a table with the owner flag lives as long as it.
+        let _owner = load(batch)?;
+        let output = Tool::find("nft")?.args(["-s", "-a", "list", "ruleset"]).run()?;
+        let listings = listing::parse(&guard::restored(&text_from_kernel(&output.stdout)));
+        let mut texts = BTreeMap::new();
+        for (key, table, selection, items) in &selected {
+            let listing = listings.get(&format!("table {key} {{"));
+            let saved = iptables::save(key, table, selection);
+            for item in items {
+                let text = saved
+                    .as_ref()
+                    .and_then(|saved| saved.text(item))
+                    .or_else(|| native_text(table, selection, listing?, item));
+                let text = text.unwrap_or_else(|| unshown(ruleset, item, "nft's listing does not have it"));
+                texts.insert((*item).clone(), text);
+            }
+        }
+        Ok(texts)
+    })?
+}
+
+/// Sends a batch in the calling thread's namespace.
+fn load(batch: transplant::Batch) -> Result<Socket, DecodeError> {
+    let mut socket = Socket::open(Some(rustix::net::netlink::NETFILTER))?;
+    let (bytes, last, described) = batch.finish();
+    let refusals = socket.batch(&bytes, transplant::Batch::FIRST, last)?;
+    match refusals.into_iter().next() {
+        None => Ok(socket),
+        Some((sequence, source)) => {
+            let what = described.get(sequence as usize - 1).cloned().unwrap_or_default();
+            Err(DecodeError::Refused { what, source })
+        }
+    }
+}
+
+/// Sends all of a ruleset's nf_tables into the calling thread's namespace (a scratch one).
+pub fn transplant(ruleset: &Ruleset) -> Result<Socket, DecodeError> {
+    let mut batch = transplant::Batch::new();
+    for (key, table) in ruleset.tables.iter().filter(|(key, _)| key.backend == Backend::NfTables) {
+        let whole = Item::Table(key.clone());
+        batch.add_table(key, table, &selection::close(table, std::iter::once(&whole)));
+    }
+    load(batch)
+}
+
+/// The interfaces that `transplant` of this ruleset needs, name to index.
+pub fn interfaces_of(ruleset: &Ruleset) -> BTreeMap<Vec<u8>, u32> {
+    let native = ruleset.tables.iter().filter(|(key, _)| key.backend == Backend::NfTables);
+    let selected: Vec<(&Table, TableSelection)> = native
+        .map(|(key, table)| (table, selection::close(table, std::iter::once(&Item::Table(key.clone())))))
+        .collect();
+    selection::interfaces(ruleset, selected.iter().map(|(table, chosen)| (*table, chosen)))
+}
+
+/// An item's text in nft's listing of its table.
+fn native_text(
+    table: &Table,
+    selection: &TableSelection,
+    listing: &TableListing,
+    item: &Item,
+) -> Option<Text> {
+    let block = |head: String| listing.blocks.get(&head);
+    let chain_block = |name: &Name| block(format!("chain {name} {{"));
+    let set_block = |name: &Name| block(format!("set {name} {{")).or_else(|| block(format!("map {name} {{")));
+    let text = match item {
+        Item::Table(_) => listing.text.trim_end().to_owned(),
+        Item::TableHead(_) => listing.own.join("\n"),
+        Item::Chain(_, name) => chain_block(name)?.text(),
+        Item::ChainHead(_, name) => chain_block(name)?.chain_head(),
+        Item::Rule(_, name, place) => {
+            let places = selection.chains.get(name)?;
+            let rules = rules_of(table, chain_block(name)?, name, places)?;
+            rules.into_iter().nth(places.iter().position(|other| other == place)?)?
+        }
+        Item::Set(_, name) => set_block(name)?.text(),
+        Item::SetHead(_, name) => set_block(name)?.set_head(),
+        Item::Element(_, name, key) => {
+            let wanted = (name.clone(), key.clone());
+            let number = selection.elements.iter().position(|element| *element == wanted)?;
+            set_block(&transplant::single_element_set(number))?.elements()?
+        }
+        Item::Object(_, _, name) => {
+            let end = format!(" {name} {{");
+            let mut found = listing.blocks.values().filter(|block| block.head.ends_with(&end));
+            let object = found.find(|block| {
+                !["chain ", "set ", "map ", "flowtable "].iter().any(|start| block.head.starts_with(start))
+            })?;
+            object.text()
+        }
+        Item::Flowtable(_, name) => block(format!("flowtable {name} {{"))?.text(),
+    };
+    Some(Text { text, exact: is_shown_whole(table, item) })
+}
+
+fn rules_of(table: &Table, block: &Block, name: &Name, places: &BTreeSet<usize>) -> Option<Vec<String>> {
+    let chain = table.chains.get(name)?;
+    let nested: Vec<bool> = places
+        .iter()
+        .filter_map(|place| chain.rules.get(*place))
+        .map(|rule| references(&rule.attrs).iter().any(|name| table.anonymous.chains.contains_key(name)))
+        .collect();
+    block.rules(&nested)
+}
+
+/// Whether nft's text says all: it prints only the name of many xt extensions.
+fn is_shown_whole(table: &Table, item: &Item) -> bool {
+    let whole = |name: &Name, place: usize| {
+        let rule = table.chains.get(name).and_then(|chain| chain.rules.get(place));
+        rule.is_some_and(|rule| !has_extension(rule))
+    };
+    match item {
+        Item::Rule(_, name, place) => whole(name, *place),
+        Item::Chain(_, name) => {
+            table.chains.get(name).is_some_and(|chain| (0..chain.rules.len()).all(|place| whole(name, place)))
+        }
+        Item::Table(_) => {
+            table.chains.values().flat_map(|chain| &chain.rules).all(|rule| !has_extension(rule))
+        }
+        Item::TableHead(_)
+        | Item::ChainHead(..)
+        | Item::Set(..)
+        | Item::SetHead(..)
+        | Item::Element(..)
+        | Item::Object(..)
+        | Item::Flowtable(..) => true,
+    }
+}

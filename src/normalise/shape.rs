@@ -1,0 +1,59 @@
+//! Which tables iptables-nft made, and which rules hold xt extensions. Pure.
+
+use super::anonymous::expressions;
+use crate::model::{Backend, Chain, Family, Rule, Table, TableKey};
+use crate::netlink::Attrs;
+use crate::netlink::nft::{chain, expr};
+
+/// iptables' tables, each with its chains as (name, hook number, priority), from linux/netfilter_ipv4.h
+/// and iptables/nft.c.
+type BuiltinChain = (&'static str, u32, i32);
+const BUILTIN: [(&str, &[BuiltinChain]); 5] = [
+    ("filter", &[("INPUT", 1, 0), ("FORWARD", 2, 0), ("OUTPUT", 3, 0)]),
+    ("raw", &[("PREROUTING", 0, -300), ("OUTPUT", 3, -300)]),
+    (
+        "mangle",
+        &[
+            ("PREROUTING", 0, -150),
+            ("INPUT", 1, -150),
+            ("FORWARD", 2, -150),
+            ("OUTPUT", 3, -150),
+            ("POSTROUTING", 4, -150),
+        ],
+    ),
+    ("nat", &[("PREROUTING", 0, -100), ("INPUT", 1, 100), ("OUTPUT", 3, -100), ("POSTROUTING", 4, 100)]),
+    ("security", &[("INPUT", 1, 50), ("FORWARD", 2, 50), ("OUTPUT", 3, 50)]),
+];
+
+/// Whether a table is one that iptables-nft would call its own: its name, its base chains at its hooks
+/// and priorities, and nothing that iptables has no word for.
+pub fn is_iptables_shaped(key: &TableKey, table: &Table) -> bool {
+    let known = BUILTIN.iter().find(|(name, _)| name.as_bytes() == key.name.0);
+    let Some((_, builtin)) = known.filter(|_| matches!(key.family, Family::Ip | Family::Ip6)) else {
+        return false;
+    };
+    let mut base = table.chains.iter().filter_map(|(name, chain)| Some((name, hook(chain)?))).peekable();
+    key.backend == Backend::NfTables
+        && table.sets.is_empty()
+        && table.objects.is_empty()
+        && table.flowtables.is_empty()
+        && base.peek().is_some()
+        && base.all(|(name, (number, priority))| {
+            builtin.iter().any(|b| b.0.as_bytes() == name.0 && b.1 == number && b.2 == priority)
+        })
+}
+
+/// A base chain's hook number and priority.
+fn hook(chain: &Chain) -> Option<(u32, i32)> {
+    let hook = Attrs(&chain.attrs).find(chain::HOOK)?.nested();
+    let number = hook.find(chain::HOOK_NUM)?.be32()?;
+    let priority = hook.find(chain::HOOK_PRIORITY)?.be32()?;
+    Some((number, priority.cast_signed()))
+}
+
+/// Whether a rule uses an xt match or target through nft_compat.
+pub fn has_extension(rule: &Rule) -> bool {
+    expressions(&rule.attrs)
+        .filter_map(|expression| expression.find(expr::NAME))
+        .any(|name| matches!(name.string(), b"match" | b"target"))
+}
