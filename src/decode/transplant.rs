@@ -10,7 +10,7 @@ use crate::netlink::nft::{
     self, chain, elem, expr, flowtable, kind, msg, nfgenmsg, object, rule, set, table,
 };
 use crate::netlink::{AttrWriter, Attrs, flags, put_message};
-use crate::normalise::{expressions, references};
+use crate::normalise::{expressions, map_expressions, references};
 use std::collections::BTreeMap;
 
 /// A netlink attribute holds at most 65,535 bytes; elements are sent in lists below this.
@@ -212,11 +212,7 @@ impl Batch {
             Target::Named(name) => attrs.string(rule::CHAIN, &name.0),
             Target::Bound(id) => attrs.be32(rule::CHAIN_ID, id),
         };
-        if bound.is_empty() {
-            attrs.raw(&source.attrs);
-        } else {
-            attrs.raw(&with_chain_ids(&source.attrs, &bound));
-        }
+        attrs.raw(&sendable(&source.attrs, &bound));
         if let Some((protocol, inverted)) = compat_protocol(&source.attrs) {
             attrs.nested(rule::COMPAT, |compat| {
                 compat.be32(rule::COMPAT_PROTO, protocol);
@@ -255,46 +251,80 @@ impl Target<'_> {
     }
 }
 
-/// The rule's attributes with jumps to bound chains by id in place of their old names.
-fn with_chain_ids(rule_attrs: &[u8], ids: &BTreeMap<Name, u32>) -> Vec<u8> {
-    let mut out = AttrWriter::new();
-    for attr in Attrs(rule_attrs).flatten() {
-        if attr.kind != rule::EXPRESSIONS {
-            out.put(attr.kind, attr.payload);
-            continue;
-        }
-        out.nested(rule::EXPRESSIONS, |list| {
-            for expression in attr.nested().flatten() {
-                list.nested(nft::LIST_ELEM, |inner| {
-                    inner.raw(&jump_by_id(expression.nested(), ids));
-                });
-            }
-        });
-    }
-    out.into_bytes()
-}
-
-fn jump_by_id(expression: Attrs<'_>, ids: &BTreeMap<Name, u32>) -> Vec<u8> {
-    let rewritten = || {
+/// The rule's attributes in the form in which the kernel takes them back.
+fn sendable(rule_attrs: &[u8], bound: &BTreeMap<Name, u32>) -> Vec<u8> {
+    map_expressions(rule_attrs, |expression| {
+        let name = expression.find(expr::NAME)?;
         let data = expression.find(expr::DATA)?.nested();
-        let verdict = data.find(expr::IMMEDIATE_DATA)?.nested().find(expr::DATA_VERDICT)?.nested();
-        let name = Name(verdict.find(expr::VERDICT_CHAIN)?.string().to_vec());
-        let (id, code) = (*ids.get(&name)?, verdict.find(expr::VERDICT_CODE)?);
+        let data = match name.string() {
+            b"immediate" => jump_by_id(data, bound)?,
+            b"dynset" => dynset(data)?,
+            b"exthdr" => exthdr(data)?,
+            b"osf" => osf(data)?,
+            _ => return None,
+        };
         let mut out = AttrWriter::new();
-        out.put(expr::NAME, expression.find(expr::NAME)?.payload);
+        out.put(expr::NAME, name.payload);
         out.nested(expr::DATA, |inner| {
-            if let Some(register) = data.find(expr::IMMEDIATE_DREG) {
-                inner.put(expr::IMMEDIATE_DREG, register.payload);
-            }
-            inner.nested(expr::IMMEDIATE_DATA, |value| {
-                value.nested(expr::DATA_VERDICT, |verdict| {
-                    verdict.put(expr::VERDICT_CODE, code.payload).be32(VERDICT_CHAIN_ID, id);
-                });
-            });
+            inner.raw(&data);
         });
         Some(out.into_bytes())
+    })
+}
+
+/// A jump to a bound chain by id in place of its old name.
+fn jump_by_id(data: Attrs<'_>, ids: &BTreeMap<Name, u32>) -> Option<Vec<u8>> {
+    let verdict = data.find(expr::IMMEDIATE_DATA)?.nested().find(expr::DATA_VERDICT)?.nested();
+    let name = Name(verdict.find(expr::VERDICT_CHAIN)?.string().to_vec());
+    let (id, code) = (*ids.get(&name)?, verdict.find(expr::VERDICT_CODE)?);
+    let mut out = AttrWriter::new();
+    if let Some(register) = data.find(expr::IMMEDIATE_DREG) {
+        out.put(expr::IMMEDIATE_DREG, register.payload);
+    }
+    out.nested(expr::IMMEDIATE_DATA, |value| {
+        value.nested(expr::DATA_VERDICT, |verdict| {
+            verdict.put(expr::VERDICT_CODE, code.payload).be32(VERDICT_CHAIN_ID, id);
+        });
+    });
+    Some(out.into_bytes())
+}
+
+/// Several expressions need `NFT_DYNSET_F_EXPR`, which is not dumped (net/netfilter/nft_dynset.c).
+fn dynset(data: Attrs<'_>) -> Option<Vec<u8>> {
+    const F_EXPR: u32 = 1 << 1;
+    data.find(expr::DYNSET_EXPRESSIONS)?;
+    let flags = data.find(expr::DYNSET_FLAGS).and_then(|attr| attr.be32()).unwrap_or(0);
+    let mut out = without(data, &[expr::DYNSET_FLAGS]);
+    out.be32(expr::DYNSET_FLAGS, flags | F_EXPR);
+    Some(out.into_bytes())
+}
+
+/// Writing an option takes no flags, removing one takes only its type; both dump more
+/// (net/netfilter/nft_exthdr.c).
+fn exthdr(data: Attrs<'_>) -> Option<Vec<u8>> {
+    if data.find(expr::EXTHDR_DREG).is_some() {
+        return None;
+    }
+    let refused: &[u16] = match data.find(expr::EXTHDR_SREG) {
+        Some(_) => &[expr::EXTHDR_FLAGS],
+        None => &[expr::EXTHDR_FLAGS, expr::EXTHDR_OFFSET, expr::EXTHDR_LEN],
     };
-    rewritten().unwrap_or_else(|| expression.0.to_vec())
+    Some(without(data, refused).into_bytes())
+}
+
+/// Flags of 0 are dumped and refused (net/netfilter/nft_osf.c).
+fn osf(data: Attrs<'_>) -> Option<Vec<u8>> {
+    let flags = data.find(expr::OSF_FLAGS)?;
+    let none = flags.payload.iter().all(|byte| *byte == 0);
+    none.then(|| without(data, &[expr::OSF_FLAGS]).into_bytes())
+}
+
+fn without(attrs: Attrs<'_>, dropped: &[u16]) -> AttrWriter {
+    let mut out = AttrWriter::new();
+    for attr in attrs.flatten().filter(|attr| !dropped.contains(&attr.kind)) {
+        out.put(attr.kind, attr.payload);
+    }
+    out
 }
 
 /// For a rule with xt extensions: the protocol that it tests, and whether it excludes it. iptables-nft

@@ -181,8 +181,16 @@ pub mod expr {
     pub const LOOKUP_SET: u16 = 1;
     pub const LOOKUP_SET_ID: u16 = 4;
     pub const DYNSET_SET_NAME: u16 = 1;
+    pub const DYNSET_TIMEOUT: u16 = 6;
     pub const DYNSET_EXPR: u16 = 7;
+    pub const DYNSET_FLAGS: u16 = 9;
     pub const DYNSET_EXPRESSIONS: u16 = 10;
+    pub const EXTHDR_DREG: u16 = 1;
+    pub const EXTHDR_OFFSET: u16 = 3;
+    pub const EXTHDR_LEN: u16 = 4;
+    pub const EXTHDR_FLAGS: u16 = 5;
+    pub const EXTHDR_SREG: u16 = 7;
+    pub const OSF_FLAGS: u16 = 3;
     pub const OBJREF_IMM_TYPE: u16 = 1;
     pub const OBJREF_IMM_NAME: u16 = 2;
     pub const OBJREF_SET_NAME: u16 = 4;

@@ -129,11 +129,9 @@ pub fn verdict_chain(data: Attr<'_>) -> Option<Name> {
     Some(Name(chain.string().to_vec()))
 }
 
-/// The rule's attributes with names of sets and chains replaced.
-pub fn rename_references(rule_attrs: &[u8], names: &BTreeMap<Name, Name>) -> Vec<u8> {
-    if names.is_empty() {
-        return rule_attrs.to_vec();
-    }
+/// The rule's attributes with some of its expressions replaced: `replace` gets the attributes of each
+/// expression, and gives those of another one, or none to leave it.
+pub fn map_expressions(rule_attrs: &[u8], replace: impl Fn(Attrs<'_>) -> Option<Vec<u8>>) -> Vec<u8> {
     let mut out = AttrWriter::new();
     for attr in Attrs(rule_attrs).flatten() {
         if attr.kind != rule::EXPRESSIONS {
@@ -142,18 +140,27 @@ pub fn rename_references(rule_attrs: &[u8], names: &BTreeMap<Name, Name>) -> Vec
         }
         out.nested(rule::EXPRESSIONS, |list| {
             for expression in attr.nested().flatten() {
-                let named = reference(expression.nested());
-                let new = named.and_then(|name| Some((name, names.get(&Name(name.string().to_vec()))?)));
-                match new {
+                match replace(expression.nested()) {
                     None => list.put(expression.kind, expression.payload),
-                    Some((old, new)) => list.nested(expression.kind, |inner| {
-                        rename_in(inner, expression.payload, old.payload, new);
+                    Some(new) => list.nested(expression.kind, |inner| {
+                        inner.raw(&new);
                     }),
                 };
             }
         });
     }
     out.into_bytes()
+}
+
+/// The rule's attributes with names of sets and chains replaced.
+pub fn rename_references(rule_attrs: &[u8], names: &BTreeMap<Name, Name>) -> Vec<u8> {
+    map_expressions(rule_attrs, |expression| {
+        let old = reference(expression)?;
+        let new = names.get(&Name(old.string().to_vec()))?;
+        let mut out = AttrWriter::new();
+        rename_in(&mut out, expression.0, old.payload, new);
+        Some(out.into_bytes())
+    })
 }
 
 /// Copies nested attributes, with another string in place of the one whose payload is `old`.

@@ -10,7 +10,7 @@ mod legacy;
 mod shape;
 mod strip;
 
-pub use anonymous::{expressions, references, rename_references, verdict_chain};
+pub use anonymous::{expressions, map_expressions, references, rename_references, verdict_chain};
 pub use legacy::parse as parse_save;
 pub use shape::{has_extension, is_iptables_shaped};
 

@@ -164,12 +164,14 @@ fn quota(attrs: Attrs<'_>) -> Result<Vec<u8>, Malformed> {
     Ok(out.into_bytes())
 }
 
-/// A dynset's own expressions hold counters and quotas, too.
+/// A dynset's own expressions hold counters and quotas, too. A timeout of 0 is dumped also where none
+/// was given (nft_dynset.c), and refused when it is sent for a set without the timeout flag.
 fn dynset(attrs: Attrs<'_>) -> Result<Vec<u8>, Malformed> {
     let mut out = AttrWriter::new();
     for attr in attrs {
         let attr = attr?;
         match attr.kind {
+            expr::DYNSET_TIMEOUT if attr.payload.iter().all(|byte| *byte == 0) => {}
             expr::DYNSET_EXPR => put_expression(&mut out, attr.kind, attr.nested())?,
             expr::DYNSET_EXPRESSIONS => put_expressions(&mut out, attr.kind, attr.nested())?,
             kind => {
