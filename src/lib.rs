@@ -1,6 +1,7 @@
 //! fwdrift: who changed this host's firewall, when, and what changed.
 #![deny(unsafe_code)]
 
+pub mod baseline;
 pub mod collect;
 pub mod compare;
 pub mod decode;

@@ -127,6 +127,12 @@ impl Tool {
         self
     }
 
+    /// Sets one variable of its otherwise fixed environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     /// Runs it in a directory.
     pub fn directory(mut self, path: &Path) -> Self {
         self.command.current_dir(path);

@@ -5,12 +5,14 @@
 //! else, also attributes that this version has no name for. Pure.
 
 mod anonymous;
+mod denormalise;
 mod elements;
 mod legacy;
 mod shape;
 mod strip;
 
 pub use anonymous::{expressions, map_expressions, references, rename_references, verdict_chain};
+pub use denormalise::denormalise;
 pub use legacy::parse as parse_save;
 pub use shape::{has_extension, is_iptables_shaped};
 

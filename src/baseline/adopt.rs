@@ -1,0 +1,123 @@
+//! Takes files that somebody wrote as a baseline: nft syntax, or the format of iptables-save.
+
+use super::include::{self, IncludeError};
+use super::layout::{Files, iptables_path};
+use crate::collect::tool::Tool;
+use crate::model::{Backend, Family};
+use std::path::{Path, PathBuf};
+
+/// Larger files are refused: the largest real ruleset known has 80 MB.
+const LARGEST: u64 = 256 * 1024 * 1024;
+
+/// Why a file cannot be adopted.
+#[derive(Debug, thiserror::Error)]
+pub enum AdoptError {
+    /// It cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// There is nothing in it.
+    #[error("{0} is empty")]
+    Empty(PathBuf),
+    /// It is larger than any ruleset.
+    #[error("{0} is larger than 256 MiB")]
+    TooLarge(PathBuf),
+    /// It is not text that the tools could read.
+    #[error("{0} holds NUL bytes: it is not a ruleset in text form")]
+    Binary(PathBuf),
+    /// Something that it includes.
+    #[error(transparent)]
+    Include(#[from] IncludeError),
+    /// Two files would be one in the baseline.
+    #[error("{path} and another file would both be {target} of the baseline")]
+    Twice {
+        /// The second file.
+        path: PathBuf,
+        /// The path in the baseline.
+        target: String,
+    },
+}
+
+impl AdoptError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Twice { .. } => Some("join the files, or give them different names".into()),
+            Self::Empty(_) => Some("to approve a host without rules, run `init` without --from".into()),
+            Self::Include(error) => error.hint(),
+            Self::Unreadable { .. } | Self::TooLarge(_) | Self::Binary(_) => None,
+        }
+    }
+}
+
+/// The baseline that these files make.
+pub fn adopt(paths: &[PathBuf]) -> Result<Files, AdoptError> {
+    let mut files = Files::new();
+    for path in paths {
+        let content = read(path)?;
+        let target = if is_iptables_save(&content) {
+            iptables_path(iptables_backend(), iptables_family(path, &content))
+        } else {
+            files.extend(include::adopt(path, &content)?);
+            format!("nft/{}.nft", stem(path))
+        };
+        if files.insert(target.clone(), content).is_some() {
+            return Err(AdoptError::Twice { path: path.clone(), target });
+        }
+    }
+    Ok(files)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, AdoptError> {
+    let unreadable = |source| AdoptError::Unreadable { path: path.to_owned(), source };
+    if std::fs::metadata(path).map_err(unreadable)?.len() > LARGEST {
+        return Err(AdoptError::TooLarge(path.to_owned()));
+    }
+    let content = std::fs::read(path).map_err(unreadable)?;
+    if content.trim_ascii().is_empty() {
+        return Err(AdoptError::Empty(path.to_owned()));
+    }
+    if content.contains(&0) {
+        return Err(AdoptError::Binary(path.to_owned()));
+    }
+    Ok(content)
+}
+
+/// iptables-save's first line that is no comment begins with `*TABLE`; no nft statement does.
+fn is_iptables_save(content: &[u8]) -> bool {
+    let mut lines = content.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    lines.find(|line| !line.is_empty() && !line.starts_with(b"#")).is_some_and(|line| line.starts_with(b"*"))
+}
+
+/// `ip6tables-save` names itself in its comment; else Debian's and Red Hat's file names, else an address.
+fn iptables_family(path: &Path, content: &[u8]) -> Family {
+    let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let text = String::from_utf8_lossy(content);
+    let says_v6 = text.lines().take(3).any(|line| line.contains("ip6tables-save"));
+    let named_v6 = name.contains("v6") || name.contains("ip6");
+    let uses_v6 = ["ipv6-icmp", "icmp6-", "/128", "::/"].iter().any(|word| text.contains(word));
+    if says_v6 || named_v6 || uses_v6 { Family::Ip6 } else { Family::Ip }
+}
+
+/// The backend that this host's `iptables` command uses.
+fn iptables_backend() -> Backend {
+    let version = Tool::find("iptables").and_then(|tool| tool.args(["--version"]).run());
+    match version {
+        Ok(output) if String::from_utf8_lossy(&output.stdout).contains("legacy") => Backend::Legacy,
+        _ => Backend::NfTables,
+    }
+}
+
+fn stem(path: &Path) -> String {
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let safe: String =
+        stem.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+    match safe.trim_start_matches('.') {
+        "" => "ruleset".to_owned(),
+        safe => safe.to_owned(),
+    }
+}

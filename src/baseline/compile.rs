@@ -1,0 +1,229 @@
+//! A baseline's files into a ruleset: the kernel is the parser.
+//!
+//! The files are loaded with the native tools into a scratch namespace that has the host's interface
+//! names and indices, and that is captured like a live one. Nothing of the host changes.
+
+use super::include::{self, IncludeError};
+use super::layout::{Files, Role, captured_text, read_exact, role};
+use crate::collect::tool::{Tool, ToolError};
+use crate::collect::{self, CollectError};
+use crate::decode::{self, DecodeError};
+use crate::model::{Backend, Capture, Family, Item, RawMessage, Ruleset};
+use crate::netlink::Attrs;
+use crate::netlink::nft::{msg, table};
+use crate::normalise::{NormaliseError, normalise};
+use crate::sys::netns::{Netns, NetnsError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Why a baseline cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// A tool refused a file; its words name the file and the line.
+    #[error("{path} does not load:\n{message}")]
+    Refused {
+        /// The file, as in the repository.
+        path: String,
+        /// What the tool said, with the repository's paths.
+        message: String,
+    },
+    /// A tool could not be run.
+    #[error(transparent)]
+    Tool(ToolError),
+    /// An include that is not part of the baseline.
+    #[error(transparent)]
+    Include(#[from] IncludeError),
+    /// An exact form that is damaged.
+    #[error("{0} is damaged")]
+    Exact(String),
+    /// There is nothing in it.
+    #[error("the baseline holds no ruleset file")]
+    Empty,
+    /// The scratch directory for the files.
+    #[error("cannot write the baseline's files to a scratch directory: {0}")]
+    Scratch(std::io::Error),
+    /// The scratch namespace.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// Entering it.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// Reading it.
+    #[error(transparent)]
+    Collect(#[from] CollectError),
+    /// A part of it that could not be read.
+    #[error("the loaded baseline could not be read whole: {0}")]
+    Gap(String),
+    /// Understanding it.
+    #[error(transparent)]
+    Normalise(#[from] NormaliseError),
+}
+
+impl CompileError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Refused { .. } => {
+                Some("mend the file and commit it to main, or approve the live state anew".into())
+            }
+            Self::Empty => Some("`fwdrift init` writes one from the live state".into()),
+            Self::Exact(_) => Some("`fwdrift approve` writes it anew".into()),
+            Self::Include(error) => error.hint(),
+            Self::Tool(error) => error.hint(),
+            Self::Decode(error) => error.hint(),
+            Self::Netns(error) => error.hint(),
+            Self::Collect(error) => error.hint(),
+            Self::Scratch(_) | Self::Gap(_) | Self::Normalise(_) => None,
+        }
+    }
+}
+
+/// Loads `files` on a host with these interfaces (index to name).
+pub fn compile(files: &Files, interfaces: &BTreeMap<u32, Vec<u8>>) -> Result<Capture, CompileError> {
+    if !files.keys().any(|path| !matches!(role(path), Role::Other | Role::NftInclude | Role::Exact)) {
+        return Err(CompileError::Empty);
+    }
+    let exact = exact_tables(files)?;
+    let prepared = include::materialise(files).map_err(|error| match error {
+        include::MaterialiseError::Include(error) => CompileError::Include(error),
+        include::MaterialiseError::Io(error) => CompileError::Scratch(error),
+    })?;
+    let named = names_in(files);
+    let known: BTreeMap<Vec<u8>, u32> = interfaces
+        .iter()
+        .filter(|(_, name)| named.contains(name.as_slice()))
+        .map(|(index, name)| (name.clone(), *index))
+        .collect();
+    let mut devices = known;
+    for name in devices_in(files) {
+        devices.entry(name).or_insert(0);
+    }
+    let netns = decode::scratch(&devices)?;
+    netns.run(|| load_all(files, &exact, prepared.path()))??;
+    let mut capture = read(&netns)?;
+    capture.interfaces.extend(interfaces.clone());
+    for (_, replacement) in exact.into_values() {
+        substitute(&mut capture, replacement);
+    }
+    Ok(capture)
+}
+
+fn read(netns: &Netns) -> Result<Capture, CompileError> {
+    let (capture, gaps) = collect::capture(netns)?;
+    match gaps.into_iter().next() {
+        None => Ok(capture),
+        Some(gap) => Err(CompileError::Gap(gap.reason)),
+    }
+}
+
+/// Captured tables with an exact form whose listing is the text in the file: path of the text to the
+/// exact capture. Where a person changed the text, the text is the truth and the exact form is void.
+fn exact_tables(files: &Files) -> Result<BTreeMap<String, (String, Capture)>, CompileError> {
+    let mut found = BTreeMap::new();
+    for (path, content) in files.iter().filter(|(path, _)| role(path) == Role::Exact) {
+        let text_path = format!("{}.nft", path.trim_end_matches(".exact"));
+        let Some(text) = files.get(&text_path).and_then(|content| captured_text(content)) else { continue };
+        let capture = read_exact(content).ok_or_else(|| CompileError::Exact(path.clone()))?;
+        let ruleset = normalise(&capture)?;
+        if listing_of(&ruleset)? == text {
+            found.insert(text_path, (path.clone(), capture));
+        }
+    }
+    Ok(found)
+}
+
+/// The text that stands in the file beside an exact form.
+pub fn listing_of(ruleset: &Ruleset) -> Result<String, DecodeError> {
+    let items: BTreeSet<Item> = ruleset.tables.keys().map(|key| Item::Table(key.clone())).collect();
+    let texts = decode::decode(ruleset, &items)?;
+    Ok(texts.into_values().map(|text| super::render::loadable(&text.text)).collect::<Vec<_>>().join("\n"))
+}
+
+/// Takes the exact table in place of one of the same name.
+fn substitute(capture: &mut Capture, exact: Capture) {
+    let of_table = |message: &RawMessage| {
+        // Every message but NEWTABLE has the table's name under the same number, 1.
+        Attrs(&message.attrs).find(table::NAME).map(|name| (message.family, name.string().to_vec()))
+    };
+    let replaced: BTreeSet<_> =
+        exact.messages.iter().filter(|m| m.kind == msg::NEWTABLE).filter_map(of_table).collect();
+    capture.messages.retain(|message| !of_table(message).is_some_and(|table| replaced.contains(&table)));
+    capture.messages.extend(exact.messages);
+    capture.interfaces.extend(exact.interfaces);
+}
+
+/// Runs the tools, in the scratch namespace.
+fn load_all(
+    files: &Files,
+    exact: &BTreeMap<String, (String, Capture)>,
+    directory: &Path,
+) -> Result<(), CompileError> {
+    for path in files.keys().filter(|path| role(path) == Role::Nft && !exact.contains_key(*path)) {
+        let file = directory.join(path);
+        let tool = Tool::find("nft").map_err(CompileError::Tool)?;
+        let result = tool.args(["-f", &file.to_string_lossy()]).directory(&directory.join("nft")).run();
+        accepted(result, path, directory)?;
+    }
+    for (path, content) in files {
+        let Role::Iptables(backend, family) = role(path) else { continue };
+        let tool = Tool::find(restore_program(backend, family)).map_err(CompileError::Tool)?;
+        // A scratch namespace needs no lock against the host's iptables.
+        let lock = directory.join("xtables.lock");
+        let result = tool.env("XTABLES_LOCKFILE", &lock.to_string_lossy()).input(content.clone()).run();
+        accepted(result, path, directory)?;
+    }
+    Ok(())
+}
+
+fn restore_program(backend: Backend, family: Family) -> &'static str {
+    match (backend, family) {
+        (Backend::NfTables, Family::Ip6) => "ip6tables-nft-restore",
+        (Backend::NfTables, _) => "iptables-nft-restore",
+        (Backend::Legacy, Family::Ip6) => "ip6tables-legacy-restore",
+        (Backend::Legacy, _) => "iptables-legacy-restore",
+    }
+}
+
+fn accepted<T>(result: Result<T, ToolError>, path: &str, directory: &Path) -> Result<(), CompileError> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(ToolError::Failed { stderr, .. }) => {
+            let scratch = format!("{}/", directory.to_string_lossy());
+            Err(CompileError::Refused { path: path.to_owned(), message: stderr.replace(&scratch, "") })
+        }
+        Err(error) => Err(CompileError::Tool(error)),
+    }
+}
+
+/// All words of the files: an interface that none of them names need not exist.
+fn names_in(files: &Files) -> BTreeSet<&[u8]> {
+    let separators = |byte: &u8| byte.is_ascii_whitespace() || b"\"{},;".contains(byte);
+    files.values().flat_map(|content| content.split(separators)).filter(|word| !word.is_empty()).collect()
+}
+
+/// Devices that nft syntax needs to exist: after `device`, `devices = {`, `iif`, `oif`.
+fn devices_in(files: &Files) -> BTreeSet<Vec<u8>> {
+    let mut found = BTreeSet::new();
+    for (path, content) in files {
+        if !matches!(role(path), Role::Nft | Role::NftInclude) {
+            continue;
+        }
+        for line in content.split(|byte| *byte == b'\n') {
+            let words: Vec<&[u8]> = line
+                .split(|byte| byte.is_ascii_whitespace() || b"{},;=()".contains(byte))
+                .filter(|word| !word.is_empty())
+                .collect();
+            let start = words.iter().position(|w| [&b"device"[..], b"devices", b"iif", b"oif"].contains(w));
+            for word in start.map_or(&[][..], |start| &words[start + 1..]) {
+                let name = word.strip_prefix(b"\"").and_then(|w| w.strip_suffix(b"\"")).unwrap_or(word);
+                let plausible = name.len() < 16
+                    && name.first().is_some_and(|b| b.is_ascii_alphabetic())
+                    && name.iter().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b));
+                if plausible && found.len() < 64 {
+                    found.insert(name.to_vec());
+                }
+            }
+        }
+    }
+    found
+}

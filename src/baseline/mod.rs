@@ -1,0 +1,18 @@
+//! Edge: approved state as files, and what those files load to.
+//!
+//! Role: [`render`] writes a ruleset as files that people review; [`Cache::compiled`] (or [`compile`])
+//! loads files in a scratch namespace; [`adopt`] takes files that somebody wrote. Where the files live
+//! (git) is `ledger`'s business.
+
+mod adopt;
+mod cache;
+mod compile;
+mod include;
+mod layout;
+mod render;
+
+pub use adopt::{AdoptError, adopt};
+pub use cache::{Access, Cache};
+pub use compile::{CompileError, compile};
+pub use layout::{Files, is_authored};
+pub use render::{RenderError, render};
