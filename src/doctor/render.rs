@@ -9,6 +9,10 @@ use std::io::{self, Write};
 
 const INDENT: usize = 2;
 const STATUS_WIDTH: usize = 4;
+/// Where details are broken into lines; names and remedies, which are for copying, never are.
+const LINE_WIDTH: usize = 110;
+/// The least room that a detail is given, however long the names are.
+const LEAST_DETAIL: usize = 40;
 
 /// Writes the findings under their areas, aligned, each remedy below its finding, and a last line of counts.
 ///
@@ -18,23 +22,59 @@ pub fn render_text(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> 
     let width = findings.iter().map(|finding| parts(finding).1.len()).max().unwrap_or(0);
     let heading = Style::new().bold();
     let mut area = "";
-    for finding in findings {
-        let (its_area, thing) = parts(finding);
+    for (index, finding) in findings.iter().enumerate() {
+        let (its_area, _) = parts(finding);
         if its_area != area {
             let gap = if area.is_empty() { "" } else { "\n" };
             writeln!(out, "{gap}{heading}{its_area}{heading:#}")?;
             area = its_area;
         }
-        let style = style(finding.status);
-        let status = finding.status.as_str();
-        let detail = escape(&finding.detail);
-        writeln!(out, "{:INDENT$}{style}{status:STATUS_WIDTH$}{style:#}  {thing:width$}  {detail}", "")?;
-        let margin = INDENT + STATUS_WIDTH + 2;
-        for line in finding.remedy.iter().flat_map(|remedy| remedy.lines()) {
-            writeln!(out, "{:margin$}{heading}→{heading:#} {}", "", escape(line))?;
-        }
+        write_finding(finding, width, out)?;
+        write_remedy(finding, &findings[..index], out)?;
     }
     writeln!(out, "\n{}", summary(findings))
+}
+
+fn write_finding(finding: &Finding, width: usize, out: &mut dyn Write) -> io::Result<()> {
+    let style = style(finding.status);
+    let (status, (_, thing)) = (finding.status.as_str(), parts(finding));
+    let margin = INDENT + STATUS_WIDTH + 2 + width + 2;
+    let detail = escape(&finding.detail);
+    let mut lines = wrap(&detail, LINE_WIDTH.saturating_sub(margin).max(LEAST_DETAIL)).into_iter();
+    let first = lines.next().unwrap_or_default();
+    writeln!(out, "{:INDENT$}{style}{status:STATUS_WIDTH$}{style:#}  {thing:width$}  {first}", "")?;
+    lines.try_for_each(|line| writeln!(out, "{:margin$}{line}", ""))
+}
+
+/// One remedy often mends several things; it is written once, and referred to after that.
+fn write_remedy(finding: &Finding, earlier: &[Finding], out: &mut dyn Write) -> io::Result<()> {
+    let margin = INDENT + STATUS_WIDTH + 2;
+    let Some(remedy) = &finding.remedy else { return Ok(()) };
+    if let Some(same) = earlier.iter().find(|other| other.remedy.as_ref() == Some(remedy)) {
+        return writeln!(out, "{:margin$}→ as for {}", "", parts(same).1);
+    }
+    remedy.lines().try_for_each(|line| writeln!(out, "{:margin$}→ {}", "", escape(line)))
+}
+
+/// Breaks a text at spaces into lines of at most `width` characters; a longer word stays whole.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > width {
+            lines.push(String::new());
+            used = 0;
+        }
+        let Some(line) = lines.last_mut() else { continue };
+        if used > 0 {
+            line.push(' ');
+            used += 1;
+        }
+        line.push_str(word);
+        used += length;
+    }
+    lines
 }
 
 /// Writes one object, `fwdrift.doctor/1`: `verdict` (`ok`, `missing`), `summary`, `findings`.
@@ -175,6 +215,22 @@ Missing, and needed: 1. Could be better: 1.
         assert_eq!(value["findings"][1]["status"], "fail");
         assert_eq!(value["findings"][0]["remedy"], serde_json::Value::Null);
         assert!(bytes.ends_with(b"}\n"));
+    }
+
+    #[test]
+    fn a_remedy_is_written_once_and_a_long_detail_is_broken_at_spaces() {
+        let remedy = "apt-get install auditd";
+        let text = plain(&[
+            Finding::warn("audit.enabled", "word ".repeat(24).trim()).remedy(remedy),
+            Finding::warn("audit.log", "x").remedy(remedy),
+        ]);
+        let expect = format!(
+            "audit\n  warn  enabled  {}\n                 {}\n        → {remedy}\n  \
+             warn  log      x\n        → as for enabled\n\nfwdrift works here; 2 things could be better.\n",
+            "word ".repeat(18).trim(),
+            "word ".repeat(6).trim()
+        );
+        assert_eq!(text, expect);
     }
 
     #[test]

@@ -21,16 +21,18 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
             );
             return findings;
         }
-        AuditFacts::Unknown { reason } => findings.push(
-            Finding::warn("audit.kernel", format!("cannot ask the kernel about audit: {reason}"))
-                .remedy("sudo fwdrift doctor"),
-        ),
+        AuditFacts::Unknown { reason } => {
+            let finding =
+                Finding::warn("audit.kernel", format!("cannot ask the kernel about audit: {reason}"));
+            findings.push(finding.remedy("sudo fwdrift doctor"));
+            findings.push(task_rule(None, 0, facts));
+        }
         AuditFacts::Known(state) => {
             findings.push(Finding::ok("audit.kernel", "the kernel has audit"));
             findings.push(enabled(state, facts));
             findings.push(daemon(state, facts));
-            findings.push(task_rule(state, facts));
-            findings.push(lost(state));
+            findings.push(task_rule(state.never_task, state.enabled, facts));
+            findings.push(lost(state, facts));
         }
     }
     findings.push(log(facts));
@@ -52,9 +54,11 @@ fn enabled(state: &AuditState, facts: &Facts) -> Finding {
             finding.remedy(if state.daemon_pid == 0 {
                 start_auditd(facts)
             } else {
-                "auditctl -e 1\n\
-                 grep -rn -e '-e 0' /etc/audit/rules.d # delete that line, else the next boot turns it off again"
-                    .to_owned()
+                with_auditctl(
+                    facts,
+                    "auditctl -e 1\n\
+                     grep -rn -e '-e 0' /etc/audit/rules.d # delete that line, else the next boot turns it off",
+                )
             })
         }
         2 => Finding::ok(name, "auditing is on, its rules are locked until the next boot"),
@@ -63,11 +67,13 @@ fn enabled(state: &AuditState, facts: &Facts) -> Finding {
 }
 
 fn daemon(state: &AuditState, facts: &Facts) -> Finding {
-    if state.daemon_pid == 0 {
-        Finding::warn("audit.daemon", "no audit daemon: nothing keeps the records")
-            .remedy(start_auditd(facts))
-    } else {
-        Finding::ok("audit.daemon", format!("an audit daemon is running (pid {})", state.daemon_pid))
+    let name = "audit.daemon";
+    match (state.daemon_pid, &facts.audit_files.journal) {
+        (0, JournalRecords::Last(_)) => Finding::ok(name, "no audit daemon; the journal keeps the records"),
+        (0, JournalRecords::NotAsked | JournalRecords::Failed(_) | JournalRecords::None) => {
+            Finding::warn(name, "no audit daemon: nothing keeps the records").remedy(start_auditd(facts))
+        }
+        (pid, _) => Finding::ok(name, format!("an audit daemon is running (pid {pid})")),
     }
 }
 
@@ -77,30 +83,35 @@ fn start_auditd(facts: &Facts) -> String {
         ServiceManager::OpenRc => "rc-update add auditd default && rc-service auditd start",
         ServiceManager::Other => "auditd # and have it started at boot",
     };
+    with_auditctl(facts, start)
+}
+
+fn with_auditctl(facts: &Facts, commands: &str) -> String {
     if facts.audit_files.auditctl {
-        start.to_owned()
+        commands.to_owned()
     } else {
-        format!("{}\n{start}", facts.distribution.install(Package::Audit))
+        format!("{}\n{commands}", facts.distribution.install(Package::Audit))
     }
 }
 
-fn task_rule(state: &AuditState, facts: &Facts) -> Finding {
+fn task_rule(loaded: Option<bool>, enabled: u32, facts: &Facts) -> Finding {
     let name = "audit.task_rule";
     let files = &facts.audit_files.never_task_in;
     let listed: Vec<String> = files.iter().map(|path| shell_word(path)).collect();
-    match (state.never_task, files.is_empty()) {
+    match (loaded, files.is_empty()) {
         (Some(false), true) => Finding::ok(name, "no rule `-a never,task`"),
-        (None, true) => Finding::warn(name, "the audit rules cannot be listed").remedy("sudo auditctl -l"),
+        (None, true) => Finding::warn(name, "the audit rules cannot be listed")
+            .remedy(with_auditctl(facts, "sudo auditctl -l")),
         (Some(true), true) => Finding::warn(
             name,
             "the rule `-a never,task` is loaded: records name no login. No file under /etc/audit has it",
         )
-        .remedy(now_and_later(state, String::new())),
+        .remedy(with_auditctl(facts, &now_and_later(enabled, String::new()))),
         (Some(true), false) => Finding::warn(
             name,
             format!("the rule `-a never,task` is loaded, from {}: records name no login", listed.join(", ")),
         )
-        .remedy(now_and_later(state, mend_files(&listed, facts))),
+        .remedy(with_auditctl(facts, &now_and_later(enabled, mend_files(&listed, facts)))),
         (Some(false) | None, false) => Finding::warn(
             name,
             format!("the rule `-a never,task` is in {}: the next boot loads it", listed.join(", ")),
@@ -109,10 +120,13 @@ fn task_rule(state: &AuditState, facts: &Facts) -> Finding {
     }
 }
 
-fn now_and_later(state: &AuditState, files: String) -> String {
+fn now_and_later(enabled: u32, files: String) -> String {
     // `enabled 2` refuses every change of rules until the next boot (auditctl(8), -e).
-    let now = if state.enabled == 2 { "reboot # the rules are locked" } else { "auditctl -d never,task" };
-    let lines = if state.enabled == 2 { [files.as_str(), now] } else { [now, files.as_str()] };
+    let lines = if enabled == 2 {
+        [files.as_str(), "reboot # the rules are locked"]
+    } else {
+        ["auditctl -d never,task", files.as_str()]
+    };
     let given: Vec<&str> = lines.into_iter().filter(|line| !line.is_empty()).collect();
     format!("{}\n# then log in again: sessions begun under the rule stay unnamed", given.join("\n"))
 }
@@ -134,7 +148,7 @@ fn shell_word(path: &Path) -> String {
     if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
-fn lost(state: &AuditState) -> Finding {
+fn lost(state: &AuditState, facts: &Facts) -> Finding {
     let name = "audit.lost";
     if state.lost == 0 {
         return Finding::ok(name, "no record was lost since boot");
@@ -142,7 +156,7 @@ fn lost(state: &AuditState) -> Finding {
     let wanted = state.backlog_limit.saturating_mul(2).max(USUAL_BACKLOG);
     let (count, s) = (state.lost, plural(state.lost == 1));
     Finding::warn(name, format!("{count} record{s} lost since boot: some authors may stay unknown"))
-        .remedy(format!("auditctl -b {wanted}\nauditctl --reset-lost"))
+        .remedy(with_auditctl(facts, &format!("auditctl -b {wanted}\nauditctl --reset-lost")))
 }
 
 fn log(facts: &Facts) -> Finding {

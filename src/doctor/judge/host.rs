@@ -87,9 +87,18 @@ fn privileges(facts: &Facts) -> Vec<Finding> {
         } else {
             Finding::warn(capability.finding, detail)
         };
-        finding.remedy("sudo fwdrift doctor")
+        finding.remedy(regain(facts, name))
     }));
     findings
+}
+
+/// How a missing capability is to be had: by becoming root, or for root, from what took it away.
+fn regain(facts: &Facts, capability: &str) -> String {
+    if facts.process.euid == 0 {
+        format!("give {capability} to the container, or to the unit's CapabilityBoundingSet=")
+    } else {
+        "sudo fwdrift doctor".to_owned()
+    }
 }
 
 fn release(release: &str) -> Finding {
@@ -112,7 +121,11 @@ fn nf_tables(facts: &Facts) -> Finding {
         Err(reason) => {
             let finding = Finding::fail("kernel.nf_tables", format!("nf_tables does not answer: {reason}"));
             let net_admin = facts.process.effective >> CAPABILITIES[0].bit & 1 == 1;
-            finding.remedy(if net_admin { "modprobe nf_tables" } else { "sudo fwdrift doctor" })
+            finding.remedy(if net_admin {
+                "modprobe nf_tables".to_owned()
+            } else {
+                regain(facts, CAPABILITIES[0].name)
+            })
         }
     }
 }

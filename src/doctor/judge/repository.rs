@@ -76,9 +76,12 @@ fn schedule(facts: &Facts) -> Finding {
         Schedule::Cron(path) => Finding::ok(name, format!("{} is there", path.display())),
         Schedule::Nothing => Finding::warn(name, "nothing runs `fwdrift record` regularly").remedy(
             match facts.service_manager {
-                ServiceManager::Systemd => enable,
+                ServiceManager::Systemd => {
+                    "install -m 0644 systemd/fwdrift-record.* /etc/systemd/system/ # from fwdrift's sources\n\
+                     systemctl daemon-reload && systemctl enable --now fwdrift-record.timer"
+                }
                 ServiceManager::OpenRc | ServiceManager::Other => {
-                    "install -m 0644 systemd/fwdrift.cron /etc/cron.d/fwdrift"
+                    "install -m 0644 systemd/fwdrift.cron /etc/cron.d/fwdrift # from fwdrift's sources"
                 }
             },
         ),

@@ -361,3 +361,31 @@ fn spans_are_told_in_the_largest_unit_that_fits() {
         assert_eq!(span(TimeDelta::seconds(seconds)), expect);
     }
 }
+
+#[test]
+fn root_without_a_capability_is_not_told_to_use_sudo() {
+    let findings = with(|facts| facts.process.effective = 0);
+    assert!(
+        said(&findings, "privileges.cap_sys_admin")
+            .ends_with("| give CAP_SYS_ADMIN to the container, or to the unit's CapabilityBoundingSet=")
+    );
+}
+
+#[test]
+fn rules_on_disk_are_told_even_where_the_kernel_cannot_be_asked() {
+    let findings = with(|facts| {
+        facts.audit = AuditFacts::Unknown { reason: "Operation not permitted".to_owned() };
+        facts.audit_files.never_task_in = vec![PathBuf::from("/etc/audit/rules.d/audit.rules")];
+    });
+    assert!(said(&findings, "audit.task_rule").contains("the next boot loads it"));
+}
+
+#[test]
+fn a_journal_that_keeps_the_records_needs_no_audit_daemon() {
+    let findings = with(|facts| {
+        facts.audit = AuditFacts::Known(AuditState { daemon_pid: 0, ..audit() });
+        facts.audit_files.log = AuditLog::Missing { path: PathBuf::from("/var/log/audit/audit.log") };
+        facts.audit_files.journal = JournalRecords::Last(now());
+    });
+    assert_eq!(said(&findings, "audit.daemon"), "ok: no audit daemon; the journal keeps the records");
+}
