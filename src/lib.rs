@@ -1,11 +1,17 @@
 //! fwdrift: who changed this host's firewall, when, and what changed.
 #![deny(unsafe_code)]
 
+pub mod attribute;
 pub mod baseline;
 pub mod collect;
 pub mod compare;
+pub mod config;
 pub mod decode;
+pub mod doctor;
+pub mod evidence;
+pub mod ledger;
 pub mod model;
 pub mod netlink;
 pub mod normalise;
+pub mod report;
 pub mod sys;

@@ -1,0 +1,212 @@
+//! `/etc/fwdrift/config.toml`: read, checked, with the line of everything that is wrong.
+
+use super::error::ConfigError;
+use super::nearest::nearest;
+use super::values::{HostName, NetnsRef};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use toml::{Spanned, Value};
+
+/// Every key of the file.
+pub(super) const KEYS: [&str; 5] = ["repo", "host", "netns", "audit_log", "tool_timeout_seconds"];
+
+/// Longest time that one run of a tool may be given, in seconds.
+const LONGEST_TIMEOUT: u64 = 3600;
+
+/// What the file says; an absent key is absent.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct ConfigFile {
+    pub repo: Option<PathBuf>,
+    pub host: Option<HostName>,
+    pub netns: Option<NetnsRef>,
+    pub audit_log: Option<PathBuf>,
+    pub tool_timeout: Option<Duration>,
+}
+
+/// The file's shape, before its values are checked.
+#[derive(Deserialize)]
+struct Raw {
+    repo: Option<Spanned<PathBuf>>,
+    host: Option<Spanned<String>>,
+    netns: Option<Spanned<PathBuf>>,
+    audit_log: Option<Spanned<PathBuf>>,
+    tool_timeout_seconds: Option<Spanned<u64>>,
+}
+
+impl ConfigFile {
+    /// Reads `path`; `Ok(None)` if there is no such file.
+    pub(super) fn read(path: &Path) -> Result<Option<Self>, ConfigError> {
+        match std::fs::read(path) {
+            Ok(bytes) => Self::parse(path, &bytes).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(ConfigError::Unreadable { path: path.to_owned(), source }),
+        }
+    }
+
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ConfigError> {
+        let text = std::str::from_utf8(bytes).map_err(|error| ConfigError::NotUtf8 {
+            path: path.to_owned(),
+            line: line_of(bytes, error.valid_up_to()),
+        })?;
+        let syntax = |error: toml::de::Error| ConfigError::Syntax {
+            path: path.to_owned(),
+            line: line_of(bytes, error.span().map_or(0, |span| span.start)),
+            message: error.message().trim_end().to_owned(),
+        };
+        // Two passes: serde's own "unknown field" error has no nearest key and stops at a wrong type first.
+        let keys: BTreeMap<Spanned<String>, Value> = toml::from_str(text).map_err(syntax)?;
+        let unknown = keys
+            .keys()
+            .filter(|key| !KEYS.contains(&key.get_ref().as_str()))
+            .min_by_key(|key| key.span().start);
+        if let Some(key) = unknown {
+            return Err(ConfigError::UnknownKey {
+                path: path.to_owned(),
+                line: line_of(bytes, key.span().start),
+                key: key.get_ref().clone(),
+                nearest: nearest(key.get_ref(), &KEYS),
+            });
+        }
+        let raw: Raw = toml::from_str(text).map_err(syntax)?;
+        Checker { path, bytes }.check(raw)
+    }
+}
+
+/// Turns the shape into values, and a bad value into an error with its line.
+struct Checker<'a> {
+    path: &'a Path,
+    bytes: &'a [u8],
+}
+
+impl Checker<'_> {
+    fn check(&self, raw: Raw) -> Result<ConfigFile, ConfigError> {
+        Ok(ConfigFile {
+            repo: raw.repo.map(|path| self.absolute("repo", path)).transpose()?,
+            host: self.each("host", raw.host, |name| {
+                HostName::parse(&name).map_err(|why| format!("{name:?} cannot be used: {why}"))
+            })?,
+            netns: self.each("netns", raw.netns, |given| {
+                let netns = NetnsRef::parse(&given).map_err(|why| why.to_string())?;
+                if netns.path().is_absolute() { Ok(netns) } else { Err(relative(&given)) }
+            })?,
+            audit_log: raw.audit_log.map(|path| self.absolute("audit_log", path)).transpose()?,
+            tool_timeout: self.each(
+                "tool_timeout_seconds",
+                raw.tool_timeout_seconds,
+                |seconds| match seconds {
+                    1..=LONGEST_TIMEOUT => Ok(Duration::from_secs(seconds)),
+                    _ => Err(format!("{seconds} is not between 1 and {LONGEST_TIMEOUT}")),
+                },
+            )?,
+        })
+    }
+
+    // A service's working directory is not the administrator's, so a relative path would mean two places.
+    fn absolute(&self, key: &'static str, path: Spanned<PathBuf>) -> Result<PathBuf, ConfigError> {
+        let line = path.span().start;
+        let path = path.into_inner();
+        if path.is_absolute() { Ok(path) } else { Err(self.error(key, line, relative(&path))) }
+    }
+
+    fn each<T, V>(
+        &self,
+        key: &'static str,
+        value: Option<Spanned<T>>,
+        check: impl Fn(T) -> Result<V, String>,
+    ) -> Result<Option<V>, ConfigError> {
+        let Some(value) = value else { return Ok(None) };
+        let start = value.span().start;
+        check(value.into_inner()).map(Some).map_err(|reason| self.error(key, start, reason))
+    }
+
+    fn error(&self, key: &'static str, offset: usize, reason: String) -> ConfigError {
+        ConfigError::Value { path: self.path.to_owned(), line: line_of(self.bytes, offset), key, reason }
+    }
+}
+
+fn relative(path: &Path) -> String {
+    format!("{path:?} is not an absolute path")
+}
+
+/// The line, from 1, that holds the byte at `offset`.
+fn line_of(bytes: &[u8], offset: usize) -> usize {
+    1 + bytes[..offset.min(bytes.len())].iter().filter(|byte| **byte == b'\n').count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &[u8]) -> String {
+        let error = ConfigFile::parse(Path::new("c.toml"), text).unwrap_err();
+        match error.hint() {
+            Some(hint) => format!("{error} | {hint}"),
+            None => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        let text = "# comment\nrepo = '/srv/repo'\nhost = 'web-01'\nnetns = 'blue'\n\
+                    audit_log = '/var/log/audit/audit.log'\ntool_timeout_seconds = 5\n";
+        let file = ConfigFile::parse(Path::new("c.toml"), text.as_bytes()).unwrap();
+        assert_eq!(file.repo, Some(PathBuf::from("/srv/repo")));
+        assert_eq!(file.host.unwrap().as_str(), "web-01");
+        assert_eq!(file.netns.unwrap().path(), Path::new("/run/netns/blue"));
+        assert_eq!(file.audit_log, Some(PathBuf::from("/var/log/audit/audit.log")));
+        assert_eq!(file.tool_timeout, Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn an_empty_file_says_nothing() {
+        assert_eq!(ConfigFile::parse(Path::new("c.toml"), b"").unwrap(), ConfigFile::default());
+    }
+
+    #[test]
+    fn an_unknown_key_gives_its_line_and_the_nearest_valid_one() {
+        assert_eq!(
+            error(b"repo = '/x'\n\naudit-log = 'x'\n"),
+            "c.toml:3: unknown key \"audit-log\" | did you mean `audit_log`?"
+        );
+        assert_eq!(
+            error(b"[webhook]\nurl = 'x'\n"),
+            "c.toml:1: unknown key \"webhook\" | valid keys: repo, host, netns, audit_log, tool_timeout_seconds"
+        );
+    }
+
+    #[test]
+    fn the_first_unknown_key_in_the_file_is_the_one_named() {
+        assert!(error(b"zzz = 1\naaa = 1\n").starts_with("c.toml:1: unknown key \"zzz\""));
+    }
+
+    #[test]
+    fn a_key_with_escape_sequences_is_shown_escaped() {
+        assert!(!error(b"\"a\\u001b[2J\" = 1\n").contains('\x1b'));
+    }
+
+    #[test]
+    fn values_that_cannot_be_used_give_their_line() {
+        assert_eq!(error(b"\nrepo = 'repo'\n"), "c.toml:2: repo: \"repo\" is not an absolute path");
+        assert_eq!(error(b"netns = './x'"), "c.toml:1: netns: \"./x\" is not an absolute path");
+        assert_eq!(
+            error(b"tool_timeout_seconds = 0"),
+            "c.toml:1: tool_timeout_seconds: 0 is not between 1 and 3600"
+        );
+        assert!(error(b"host = '../x'").starts_with("c.toml:1: host: \"../x\" cannot be used"));
+    }
+
+    #[test]
+    fn a_wrong_type_bad_syntax_and_bad_encoding_give_their_line() {
+        assert!(
+            error(b"\nhost = 5\n").starts_with("c.toml:2: invalid type: integer"),
+            "{}",
+            error(b"\nhost = 5\n")
+        );
+        assert!(error(b"\n\nhost\n").starts_with("c.toml:3: "), "{}", error(b"\n\nhost\n"));
+        assert!(error(b"host = 'a'\nhost = 'b'\n").starts_with("c.toml:2: duplicate key"));
+        assert!(error(b"repo = '/x'\nhost = '\xff'\n").starts_with("c.toml:2: not UTF-8"));
+    }
+}
