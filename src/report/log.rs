@@ -1,0 +1,112 @@
+//! The list of recorded events: what `log` prints, one short block an event.
+
+use super::escape::terminal;
+use super::style::{ADDED, BAD, DIM, GOOD, HEADING, MOVED, WARN, marker, paint};
+use super::time::{duration, utc};
+use super::wording::{count, one_line, path, short, thousands};
+use super::{Options, pretty, who};
+use crate::model::{Event, EventKind, LedgerEntry};
+use anstyle::Style;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+/// Changes of one event that are shown; the others are counted.
+const CHANGES: usize = 4;
+/// Columns before the summary of a change.
+const INDENT: usize = 8;
+
+/// The events as text, in the order given (the command line gives them newest first). A summary of a
+/// change that is longer than the terminal ends in `…`; `show` has it whole.
+pub fn text(host: &str, entries: &[LedgerEntry], now: DateTime<Utc>, options: &Options<'_>) -> String {
+    let host = terminal(host);
+    let Some(newest) = entries.iter().max_by_key(|entry| entry.event.seq) else {
+        return format!("{host}: no recorded events\n");
+    };
+    let ago = duration(now - newest.event.recorded_at);
+    let events = count(entries.len(), "event", "events");
+    let mut out = format!("{}, the newest recorded {ago} ago\n", paint(HEADING, format!("{host}: {events}")));
+    let digits = entries.iter().map(|e| e.event.seq.to_string().len()).max().unwrap_or(1);
+    for entry in entries {
+        push_entry(&mut out, entry, digits, options);
+    }
+    out
+}
+
+/// The events as `fwdrift.log/1`, in the order given.
+pub fn json(host: &str, entries: &[LedgerEntry]) -> String {
+    #[derive(Serialize)]
+    struct Log<'a> {
+        schema: &'static str,
+        host: &'a str,
+        events: &'a [LedgerEntry],
+    }
+    pretty(&Log { schema: "fwdrift.log/1", host, events: entries })
+}
+
+/// The colour of a kind of event.
+pub(super) fn kind_style(kind: EventKind) -> Style {
+    match kind {
+        EventKind::Drift => BAD,
+        EventKind::Reverted | EventKind::Approved => GOOD,
+        EventKind::Applied => ADDED,
+        EventKind::Transient | EventKind::Gap => WARN,
+        EventKind::Checkpoint => MOVED,
+    }
+}
+
+fn push_entry(out: &mut String, entry: &LedgerEntry, digits: usize, options: &Options<'_>) {
+    let event = &entry.event;
+    let kind = paint(kind_style(event.kind), format!("{:<10}", event.kind.as_str()));
+    let commit = paint(DIM, short(&entry.commit));
+    let by = format!("{} ({})", who::name(&event.author), event.author.evidence.as_str());
+    out.push_str(&format!("\n{:>digits$}  {}  {kind}  {commit}  {by}\n", event.seq, utc(event.time)));
+    let room = options.width.map(|w| w.saturating_sub(INDENT).max(20));
+    for change in event.changes.iter().take(CHANGES) {
+        let (style, _) = marker(change.kind);
+        let summary = clip(&one_line(change), room);
+        let place = path(change);
+        let fits = room.is_none_or(|room| summary.chars().count() + 2 + place.chars().count() <= room);
+        let gap = if fits { "  ".to_owned() } else { format!("\n{:INDENT$}  ", "") };
+        let place = paint(DIM, format!("in {place}"));
+        out.push_str(&format!("{:INDENT$}{}{gap}{place}\n", "", paint(style, summary)));
+    }
+    let hidden = event.changes.len().saturating_sub(CHANGES);
+    if hidden > 0 {
+        let more = count(hidden, "more change", "more changes");
+        out.push_str(&format!("{:INDENT$}{}\n", "", paint(DIM, format!("… {more}: show {}", event.seq))));
+    }
+    for line in remarks(event) {
+        out.push_str(&format!("{:INDENT$}{}\n", "", paint(DIM, line)));
+    }
+}
+
+/// What an event says beside its changes.
+fn remarks(event: &Event) -> Vec<String> {
+    let mut lines = vec![];
+    if let Some(approval) = &event.approval {
+        let reason = approval.reason.as_deref().map(|r| format!(": {}", terminal(r))).unwrap_or_default();
+        let ticket = approval.ticket.as_deref().map(|t| format!(" [{}]", terminal(t))).unwrap_or_default();
+        lines.push(format!("approved by {}{ticket}{reason}", terminal(&approval.approver)));
+    }
+    if event.kind == EventKind::Transient {
+        let n = event.generations.len();
+        let commits = count(n, "transaction", "transactions");
+        lines.push(format!("{commits} left no difference, {}", who::window(event.window)));
+    }
+    for gap in &event.gaps {
+        lines.push(format!("not seen: {}: {}", terminal(&gap.source), terminal(&gap.reason)));
+    }
+    if !event.open.is_empty() {
+        lines.push(format!("{} open afterwards", thousands(event.open.len())));
+    }
+    lines
+}
+
+fn clip(text: &str, room: Option<usize>) -> String {
+    match room {
+        Some(room) if text.chars().count() > room => {
+            format!("{}…", text.chars().take(room.saturating_sub(1)).collect::<String>())
+        }
+        Some(_) | None => text.to_owned(),
+    }
+}

@@ -1,0 +1,125 @@
+//! One recorded event in full.
+
+use super::changes::{Detail, blocks};
+use super::escape::terminal;
+use super::log::kind_style;
+use super::style::{DIM, paint};
+use super::time::{Reference, duration, utc};
+use super::wording::{count, host};
+use super::{Options, gaps, pretty, who};
+use crate::model::{Approval, Author, Event, LedgerEntry};
+use serde::Serialize;
+
+/// The event as text: nothing is cut.
+pub fn text(entry: &LedgerEntry, options: &Options<'_>) -> String {
+    let event = &entry.event;
+    let kind = paint(kind_style(event.kind), event.kind.as_str());
+    let host = host(&event.host, event.netns.as_deref());
+    let mut out = format!("event {} of {host}: {kind}\n\n", event.seq);
+    out.push_str(&fields(&rows(entry)));
+    if !event.changes.is_empty() {
+        let reference = Reference { time: event.recorded_at, name: "this entry" };
+        out.push_str(&blocks(&event.changes, Detail { reference: Some(reference), ..Detail::FULL }));
+    }
+    out.push_str(&gaps::block(&event.gaps, options));
+    out
+}
+
+/// The event as `fwdrift.show/1`: the object `event` holds all its fields and the `commit`.
+pub fn json(entry: &LedgerEntry) -> String {
+    #[derive(Serialize)]
+    struct Show<'a> {
+        schema: &'static str,
+        event: &'a LedgerEntry,
+    }
+    pretty(&Show { schema: "fwdrift.show/1", event: entry })
+}
+
+/// A label and what it labels; an empty label continues the one above.
+type Row = (&'static str, String);
+
+/// Aligned rows: labels dim, values as they are (already escaped).
+fn fields(rows: &[Row]) -> String {
+    let mut out = String::new();
+    for (label, value) in rows {
+        out.push_str(&format!("  {}  {value}\n", paint(DIM, format!("{label:<11}"))));
+    }
+    out
+}
+
+fn rows(entry: &LedgerEntry) -> Vec<Row> {
+    let event = &entry.event;
+    let late = duration(event.recorded_at - event.time);
+    let mut rows = vec![
+        ("commit", terminal(&entry.commit)),
+        ("time", utc(event.time)),
+        ("recorded", format!("{} ({late} later)", utc(event.recorded_at))),
+        ("window", who::window(event.window)),
+    ];
+    rows.extend(author(&event.author));
+    rows.extend(approval(event.approval.as_ref()));
+    rows.extend(state(event));
+    rows
+}
+
+fn author(author: &Author) -> Vec<Row> {
+    let evidence = author.evidence;
+    let number = |n: Option<u32>| n.map(|n| n.to_string());
+    let text = |t: &Option<String>| t.as_deref().map(terminal);
+    let known: [(&'static str, Option<String>); 10] = [
+        ("author", Some(who::name(author))),
+        ("evidence", Some(format!("{}: {}", evidence.as_str(), who::meaning(evidence)))),
+        ("login uid", number(author.auid)),
+        ("session", number(author.session)),
+        ("terminal", text(&author.tty)),
+        ("from", text(&author.remote)),
+        ("unit", text(&author.unit)),
+        ("process", process(author)),
+        ("executable", text(&author.exe)),
+        ("command", text(&author.cmdline)),
+    ];
+    let mut rows: Vec<Row> = known.into_iter().filter_map(|(label, value)| Some((label, value?))).collect();
+    for (at, candidate) in author.candidates.iter().enumerate() {
+        let label = if at == 0 { "candidates" } else { "" };
+        let ran = candidate.cmdline.as_deref().map(|c| format!(", ran: {}", terminal(c))).unwrap_or_default();
+        rows.push((label, format!("{}{ran}", terminal(&candidate.name))));
+    }
+    rows
+}
+
+fn process(author: &Author) -> Option<String> {
+    let comm = author.comm.as_deref().map(terminal);
+    match (author.pid, comm) {
+        (Some(pid), Some(comm)) => Some(format!("{comm} (pid {pid})")),
+        (Some(pid), None) => Some(format!("pid {pid}")),
+        (None, comm) => comm,
+    }
+}
+
+fn approval(approval: Option<&Approval>) -> Vec<Row> {
+    let Some(approval) = approval else { return vec![] };
+    let text = |t: &Option<String>| t.as_deref().map_or("none given".to_owned(), terminal);
+    vec![
+        ("approver", terminal(&approval.approver)),
+        ("reason", text(&approval.reason)),
+        ("ticket", text(&approval.ticket)),
+        ("approved in", terminal(&approval.commit)),
+    ]
+}
+
+fn state(event: &Event) -> Vec<Row> {
+    let joined: Vec<String> = event.generations.iter().map(u32::to_string).collect();
+    let generations = if joined.is_empty() { "none joined".to_owned() } else { joined.join(" ") };
+    let ids: Vec<String> = event.open.iter().map(|id| terminal(id)).collect();
+    let open = match ids.len() {
+        0 => "nothing".to_owned(),
+        n => format!("{}: {}", count(n, "difference", "differences"), ids.join(" ")),
+    };
+    vec![
+        ("generations", format!("{generations}, at the look {}", event.generation)),
+        ("boot", terminal(&event.boot_id)),
+        ("state", terminal(&event.state)),
+        ("baseline", format!("{} {}", terminal(&event.baseline.commit), terminal(&event.baseline.path))),
+        ("open after", open),
+    ]
+}
