@@ -17,27 +17,31 @@ const ALIGN_LIMIT: usize = 20_000;
 
 /// How much is shown, and what times are told relative to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Detail {
+pub(super) struct Detail<'a> {
     pub(super) reference: Option<Reference>,
+    /// Where all of it can be read.
+    pub(super) whole: &'a str,
     /// Lines of one side of one change.
     pub(super) lines: usize,
     /// Changes in one chain or set.
     pub(super) changes: usize,
 }
 
-impl Detail {
+impl Detail<'static> {
     /// Enough to understand; the rest is counted.
-    pub(super) const BRIEF: Self = Self { reference: None, lines: 20, changes: 40 };
+    pub(super) const BRIEF: Self = Self { reference: None, whole: "--format json", lines: 20, changes: 40 };
     /// Everything.
-    pub(super) const FULL: Self = Self { reference: None, lines: usize::MAX, changes: usize::MAX };
+    pub(super) const FULL: Self =
+        Self { reference: None, whole: "--format json", lines: usize::MAX, changes: usize::MAX };
 }
 
 /// All changes under the headings of their tables and chains. Who and when is said once where it is the
 /// same for all, or for all of a group.
-pub(super) fn blocks(changes: &[Change], detail: Detail) -> String {
+pub(super) fn blocks(changes: &[Change], detail: Detail<'_>) -> String {
     let all: Vec<&Change> = changes.iter().collect();
     let once = all.len() > 1 && who::same(&all);
     let mut out = String::new();
+    let mut above: Option<&Change> = None;
     if let (true, Some(first)) = (once, all.first()) {
         push_who(&mut out, first, "  ", detail);
     }
@@ -53,14 +57,18 @@ pub(super) fn blocks(changes: &[Change], detail: Detail) -> String {
                 push_who(&mut out, of_place[0], indent, detail);
             }
             for change in of_place.iter().take(detail.changes) {
+                let said = once || once_here;
                 push_change(&mut out, change, indent, detail);
-                if !once && !once_here {
-                    push_who(&mut out, change, &format!("{indent}  "), detail);
+                if !said {
+                    let again = above.is_some_and(|above| who::same(&[above, change]));
+                    push_under(&mut out, change, &format!("{indent}  "), again, detail);
+                    above = Some(change);
                 }
+                push_id(&mut out, change, indent);
             }
             let hidden = of_place.len().saturating_sub(detail.changes);
             if hidden > 0 {
-                out.push_str(&cut(indent, &count(hidden, "more change", "more changes")));
+                out.push_str(&cut(indent, &count(hidden, "more change", "more changes"), detail.whole));
             }
         }
     }
@@ -85,61 +93,87 @@ fn grouped<'a, K: Clone + Eq + std::hash::Hash>(
     groups
 }
 
-fn push_who(out: &mut String, change: &Change, indent: &str, detail: Detail) {
+fn push_who(out: &mut String, change: &Change, indent: &str, detail: Detail<'_>) {
     for line in who::lines(&change.author, change.time, detail.reference) {
         out.push_str(&format!("{indent}{}\n", paint(DIM, line)));
     }
 }
 
-fn push_change(out: &mut String, change: &Change, indent: &str, detail: Detail) {
+/// Who and when under one change; shortly, where that is just what the change above says.
+fn push_under(out: &mut String, change: &Change, indent: &str, again: bool, detail: Detail<'_>) {
+    if again {
+        let line = format!("by {}, as above", who::name(&change.author));
+        out.push_str(&format!("{indent}{}\n", paint(DIM, line)));
+    } else {
+        push_who(out, change, indent, detail);
+    }
+}
+
+fn push_change(out: &mut String, change: &Change, indent: &str, detail: Detail<'_>) {
     let (style, mark) = marker(change.kind);
     let before = change.before.as_deref().map(|text| shown_lines(change, text));
     let after = change.after.as_deref().map(|text| shown_lines(change, text));
     match (change.kind, before, after) {
         (ChangeKind::Modified, Some(before), Some(after)) if before != after => {
-            out.push_str(&format!("{indent}{}\n", paint(style, format!("{mark} {}", what(change)))));
-            push_both(out, &before, &after, &format!("{indent}  "), detail.lines);
+            out.push_str(&format!("{indent}{}\n", paint(style, format!("{mark} {}", title(change)))));
+            push_both(out, &before, &after, &format!("{indent}  "), detail);
         }
         (ChangeKind::Removed, Some(lines), _)
         | (ChangeKind::Added | ChangeKind::Modified | ChangeKind::Moved, _, Some(lines))
-        | (_, Some(lines), None) => push_lines(out, &lines, indent, (style, mark), detail.lines),
+        | (_, Some(lines), None) => push_lines(out, &lines, indent, (style, mark), detail),
         (_, None, _) => {
             out.push_str(&format!("{indent}{}\n", paint(style, format!("{mark} {}", what(change)))));
         }
     }
+}
+
+/// What it is, unless its title said so, and the id by which `approve` chooses it.
+fn push_id(out: &mut String, change: &Change, indent: &str) {
     let id = terminal(&change.id);
-    out.push_str(&format!("{indent}  {}\n", paint(DIM, format!("{}, id {id}", what(change)))));
+    let line = match change.kind {
+        ChangeKind::Modified => format!("id {id}"),
+        ChangeKind::Added | ChangeKind::Removed | ChangeKind::Moved => format!("{}, id {id}", what(change)),
+    };
+    out.push_str(&format!("{indent}  {}\n", paint(DIM, line)));
     if let Some(note) = &change.note {
         out.push_str(&format!("{indent}  note: {}\n", terminal(note)));
     }
 }
 
+/// What is modified; the chain's own heading stands above already.
+fn title(change: &Change) -> String {
+    match change.object {
+        ObjectKind::Chain => "definition".to_owned(),
+        _ => what(change),
+    }
+}
+
 /// A rule or an element is one line whatever its comment holds; the rest keeps its line breaks.
-fn shown_lines(change: &Change, text: &str) -> Vec<String> {
+pub(super) fn shown_lines(change: &Change, text: &str) -> Vec<String> {
     match change.object {
         ObjectKind::Rule | ObjectKind::Element => vec![terminal(text.trim())],
         _ => multi_line(text.trim_matches('\n')).lines().map(str::to_owned).collect(),
     }
 }
 
-fn push_lines(out: &mut String, lines: &[String], indent: &str, gutter: (Style, &str), limit: usize) {
+fn push_lines(out: &mut String, lines: &[String], indent: &str, gutter: (Style, &str), detail: Detail<'_>) {
     let (style, mark) = gutter;
-    for line in lines.iter().take(limit) {
+    for line in lines.iter().take(detail.lines) {
         out.push_str(&format!("{indent}{}\n", paint(style, format!("{mark} {line}"))));
     }
-    let hidden = lines.len().saturating_sub(limit);
+    let hidden = lines.len().saturating_sub(detail.lines);
     if hidden > 0 {
-        out.push_str(&cut(indent, &count(hidden, "more line", "more lines")));
+        out.push_str(&cut(indent, &count(hidden, "more line", "more lines"), detail.whole));
     }
 }
 
-fn cut(indent: &str, what: &str) -> String {
-    format!("{indent}{}\n", paint(DIM, format!("… {what} (--format json has all)")))
+fn cut(indent: &str, what: &str, whole: &str) -> String {
+    format!("{indent}{}\n", paint(DIM, format!("… {what} ({whole} has all)")))
 }
 
 /// Before and after. One line each: the words that differ stand out. Several: only the lines that
 /// differ, aligned.
-fn push_both(out: &mut String, before: &[String], after: &[String], indent: &str, limit: usize) {
+fn push_both(out: &mut String, before: &[String], after: &[String], indent: &str, detail: Detail<'_>) {
     if let ([before], [after]) = (before, after) {
         let (before, after) = emphasised(before, after);
         out.push_str(&format!("{indent}{}{before}\n", paint(REMOVED, "- ")));
@@ -147,8 +181,8 @@ fn push_both(out: &mut String, before: &[String], after: &[String], indent: &str
         return;
     }
     if before.len().max(after.len()) > ALIGN_LIMIT {
-        push_lines(out, before, indent, (REMOVED, "-"), limit);
-        push_lines(out, after, indent, (ADDED, "+"), limit);
+        push_lines(out, before, indent, (REMOVED, "-"), detail);
+        push_lines(out, after, indent, (ADDED, "+"), detail);
         return;
     }
     for op in capture_diff_slices(Algorithm::Histogram, before, after) {
@@ -156,8 +190,8 @@ fn push_both(out: &mut String, before: &[String], after: &[String], indent: &str
         if let DiffOp::Equal { .. } = op {
             push_unchanged(out, old, indent);
         } else {
-            push_lines(out, old, indent, (REMOVED, "-"), limit);
-            push_lines(out, new, indent, (ADDED, "+"), limit);
+            push_lines(out, old, indent, (REMOVED, "-"), detail);
+            push_lines(out, new, indent, (ADDED, "+"), detail);
         }
     }
 }

@@ -9,6 +9,9 @@ use super::wording::{count, host, kinds, short, thousands};
 use super::{Options, gaps, pretty};
 use crate::model::{BaselineRef, Change, CheckResult, Gap, Verdict};
 
+/// Commands up to this length have their remarks aligned.
+const REMARK_COLUMN: usize = 56;
+
 /// The result as text. In sync and nothing unseen, it is one line.
 pub fn text(result: &CheckResult, options: &Options<'_>) -> String {
     let mut out = headline(result);
@@ -20,14 +23,9 @@ pub fn text(result: &CheckResult, options: &Options<'_>) -> String {
     }
     out.push_str(&gaps::block(&result.gaps, options));
     if !result.changes.is_empty() {
-        let approve = format!("{} approve --reviewed {} -m \"…\"", options.program, short_review(result));
-        out.push_str(&next(
-            Some(approve),
-            &result.changes,
-            &result.baseline,
-            result.netns.as_deref(),
-            options,
-        ));
+        let approve = format!("{} approve --reviewed {} -m \"…\"", options.program, review(result));
+        let accept = Step { command: approve, remark: String::new() };
+        out.push_str(&next(accept, &result.changes, &result.baseline, result.netns.as_deref(), options));
     }
     out
 }
@@ -56,7 +54,7 @@ fn headline(result: &CheckResult) -> String {
             format!("{}  {host}: {changes} against baseline {baseline}{also}", paint(BAD, "DRIFT"))
         }
         Verdict::Unknown => {
-            let rest = format!("no difference from baseline {baseline} in what could be");
+            let rest = format!("the rest does not differ from baseline {baseline}");
             format!("{}  {host}: {}; {rest}", paint(WARN, "UNKNOWN"), not_seen(blind))
         }
     }
@@ -83,34 +81,43 @@ fn counts(result: &CheckResult) -> String {
     format!("\n{line}; {looked}\n")
 }
 
-fn short_review(result: &CheckResult) -> String {
+fn review(result: &CheckResult) -> String {
     // Whatever it holds, it stays one word of the command.
     super::escape::shell_word(&result.review_id).unwrap_or_else(|| "ID".to_owned())
 }
 
-/// `next`: how to accept (where a command exists for it), how to put back, where the approved text is.
+/// `next`: how to accept, how to put back, where the approved text is.
 pub(super) fn next(
-    accept: Option<String>,
+    accept: Step,
     changes: &[Change],
     baseline: &BaselineRef,
     netns: Option<&str>,
     options: &Options<'_>,
 ) -> String {
     let mut out = format!("\n{}\n", paint(HEADING, "next"));
-    let accept = accept.map(|command| Step { command, remark: "accept it all".to_owned() });
-    push_steps(&mut out, "accept", &accept.into_iter().collect::<Vec<_>>());
-    push_steps(&mut out, "put back", &undo::steps(changes, netns));
-    push_steps(&mut out, "approved", &undo::approved_files(baseline, options));
+    push_steps(&mut out, "accept it", &[accept]);
+    push_steps(&mut out, "or put it back", &undo::steps(changes, netns));
+    push_steps(&mut out, "what was approved", &undo::approved_files(baseline, options));
     out
 }
 
-/// A remark stands above its command, so that no line grows beyond what a terminal shows.
-fn push_steps(out: &mut String, label: &str, steps: &[Step]) {
-    for (at, step) in steps.iter().enumerate() {
-        let label = if at == 0 { label } else { "" };
-        out.push_str(&format!("  {label:<10}{}\n", paint(DIM, format!("# {}", step.remark))));
-        if !step.command.is_empty() {
-            out.push_str(&format!("  {:<10}{}\n", "", step.command));
-        }
+/// Commands with their remarks beside them, as shell comments.
+fn push_steps(out: &mut String, title: &str, steps: &[Step]) {
+    if steps.is_empty() {
+        return;
+    }
+    out.push_str(&format!("  {title}\n"));
+    let lengths = steps.iter().map(|step| step.command.chars().count());
+    let column = lengths.filter(|length| *length <= REMARK_COLUMN).max().unwrap_or(0);
+    for Step { command, remark } in steps {
+        let line = match (command.is_empty(), remark.is_empty()) {
+            (false, false) => format!("{command:<column$}  {}", paint(DIM, format!("# {remark}"))),
+            (false, true) => command.clone(),
+            (true, _) => paint(DIM, format!("# {remark}")),
+        };
+        out.push_str(&format!("    {line}\n"));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,25 +4,29 @@ use super::changes::{Detail, blocks};
 use super::log::kind_style;
 use super::style::paint;
 use super::time::{Reference, duration, utc};
-use super::wording::{count, host, one_line, path};
+use super::undo::Step;
+use super::wording::{clip, count, host, one_line, path};
 use super::{Options, check, escape, gaps, who};
 use crate::model::{Event, EventKind};
+
+/// Characters of a rule in a subject; the details have all of it.
+const SUBJECT_RULE: usize = 120;
 
 /// The subject of a mail: plain, one line, whatever the event holds.
 pub fn subject(event: &Event) -> String {
     let host = host(&event.host, event.netns.as_deref());
-    let by = who::name(&event.author);
+    let by = who::by(&event.author);
     let n = event.changes.len();
     let changes = match event.changes.as_slice() {
-        [one] => format!("{} in {}", one_line(one), path(one)),
+        [one] => format!("{} in {}", clip(&one_line(one), Some(SUBJECT_RULE)), path(one)),
         _ => count(n, "change", "changes"),
     };
     match event.kind {
-        EventKind::Drift => format!("{host}: firewall changed by {by}: {changes}"),
-        EventKind::Reverted => format!("{host}: firewall drift reverted by {by}: {changes}"),
-        EventKind::Applied => format!("{host}: approved baseline applied by {by}: {changes}"),
-        EventKind::Transient => format!("{host}: firewall changed and changed back by {by}"),
-        EventKind::Approved => format!("{host}: firewall drift approved by {by}: {changes}"),
+        EventKind::Drift => format!("{host}: firewall changed {by}: {changes}"),
+        EventKind::Reverted => format!("{host}: firewall drift reverted {by}: {changes}"),
+        EventKind::Applied => format!("{host}: approved baseline applied {by}: {changes}"),
+        EventKind::Transient => format!("{host}: firewall changed and changed back {by}"),
+        EventKind::Approved => format!("{host}: firewall drift approved {by}: {changes}"),
         EventKind::Gap => format!("{host}: fwdrift could not see the firewall for a time"),
         EventKind::Checkpoint => format!("{host}: firewall looked at, nothing new"),
     }
@@ -44,7 +48,9 @@ pub fn text(event: &Event, options: &Options<'_>) -> String {
     }
     if !event.changes.is_empty() {
         let reference = Reference { time: event.recorded_at, name: "this entry" };
-        out.push_str(&blocks(&event.changes, Detail { reference: Some(reference), ..Detail::BRIEF }));
+        let whole = format!("{} show {}", options.program, event.seq);
+        let detail = Detail { reference: Some(reference), whole: &whole, ..Detail::BRIEF };
+        out.push_str(&blocks(&event.changes, detail));
     }
     out.push_str(&gaps::block(&event.gaps, options));
     let open = match event.open.len() {
@@ -54,9 +60,12 @@ pub fn text(event: &Event, options: &Options<'_>) -> String {
     let seq = event.seq;
     out.push_str(&format!("\nevent {seq}, {open}; in full: {} show {seq}\n", options.program));
     if event.kind == EventKind::Drift {
-        let review = format!("{} check", options.program);
-        out.push_str(&format!("to accept it: {review}, then the approve command that it prints\n"));
-        out.push_str(&check::next(None, &event.changes, &event.baseline, event.netns.as_deref(), options));
+        let accept = Step {
+            command: format!("{} check", options.program),
+            remark: "prints the approve command for what is live then".to_owned(),
+        };
+        let netns = event.netns.as_deref();
+        out.push_str(&check::next(accept, &event.changes, &event.baseline, netns, options));
     }
     out
 }
@@ -64,8 +73,68 @@ pub fn text(event: &Event, options: &Options<'_>) -> String {
 fn when(event: &Event) -> String {
     let late = duration(event.recorded_at - event.time);
     let recorded = utc(event.recorded_at);
-    if event.author.window.is_some() && !event.author.is_known() {
+    if !event.author.is_known() {
         return format!("{}; recorded {recorded}", who::window(event.window));
     }
     format!("at {}; recorded {recorded}, {late} later", utc(event.time))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ChangeKind;
+    use crate::report::fixture::*;
+
+    #[test]
+    fn a_subject_is_one_plain_line() {
+        let check = |event: &Event, expect: &str| assert_eq!(subject(event), expect);
+        let mut one = entry(1, EventKind::Drift, vec![added()]).event;
+        check(&one, "web-01: firewall changed by ops1 as root: + tcp dport 3306 drop in inet filter input");
+        one.author = nobody();
+        one.changes.push(rule(ChangeKind::Removed, Some("a\nb"), None));
+        check(&one, "web-01: firewall changed by an unknown author: 2 changes");
+        one.host = "web\n\x1b[31m".to_owned();
+        one.kind = EventKind::Transient;
+        check(&one, "web\\n\\x1b[31m: firewall changed and changed back by an unknown author");
+    }
+
+    #[test]
+    fn a_mail_says_who_what_since_when_and_what_to_do() {
+        let event = entry(7, EventKind::Drift, vec![added()]).event;
+        let expect = "\
+web-01: firewall changed by ops1 as root: + tcp dport 3306 drop in inet filter input
+at 2026-11-20T02:14:09Z; recorded 2026-11-20T02:15:00Z, 51 s later
+
+table inet filter
+  chain input
+    + tcp dport 3306 drop
+      by ops1 as root at 2026-11-20T02:14:09Z (51 s before this entry)
+      evidence: audit-log, on pts0, from 10.0.0.9, ran: nft insert rule inet filter input tcp dport 3306 drop
+      rule 4, id a1b2c3d4e5f6
+
+event 7, 1 difference is open now; in full: fwdrift show 7
+
+next
+  accept it
+    fwdrift check  # prints the approve command for what is live then
+  or put it back
+    nft -a list chain inet filter input         # shows each rule's handle, for N
+    nft delete rule inet filter input handle N  # a + rule
+  what was approved
+    git -C /var/lib/fwdrift/repo ls-tree -r --name-only 3f2a91c04d5e baselines/web-01/  # the approved files
+    git -C /var/lib/fwdrift/repo show 3f2a91c04d5e:FILE  # one of them
+";
+        assert_eq!(plain(&text(&event, &options(Some(80)))), expect);
+    }
+
+    #[test]
+    fn an_unknown_author_has_a_window_instead_of_a_time() {
+        let mut event = entry(3, EventKind::Reverted, vec![added()]).event;
+        event.author = nobody();
+        let text = plain(&text(&event, &options(None)));
+        let second = text.lines().nth(1);
+        let expect = "between 2026-11-20T02:10:00Z and 2026-11-20T02:15:00Z; recorded 2026-11-20T02:15:00Z";
+        assert_eq!(second, Some(expect));
+        assert!(text.ends_with("event 3, nothing is open now; in full: fwdrift show 3\n"), "{text}");
+    }
 }

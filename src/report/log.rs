@@ -3,7 +3,7 @@
 use super::escape::terminal;
 use super::style::{ADDED, BAD, DIM, GOOD, HEADING, MOVED, WARN, marker, paint};
 use super::time::{duration, utc};
-use super::wording::{count, one_line, path, short, thousands};
+use super::wording::{clip, count, one_line, path, short};
 use super::{Options, pretty, who};
 use crate::model::{Event, EventKind, LedgerEntry};
 use anstyle::Style;
@@ -58,7 +58,10 @@ fn push_entry(out: &mut String, entry: &LedgerEntry, digits: usize, options: &Op
     let event = &entry.event;
     let kind = paint(kind_style(event.kind), format!("{:<10}", event.kind.as_str()));
     let commit = paint(DIM, short(&entry.commit));
-    let by = format!("{} ({})", who::name(&event.author), event.author.evidence.as_str());
+    let by = match event.author.is_known() {
+        true => format!("{} ({})", who::name(&event.author), event.author.evidence.as_str()),
+        false => who::name(&event.author),
+    };
     out.push_str(&format!("\n{:>digits$}  {}  {kind}  {commit}  {by}\n", event.seq, utc(event.time)));
     let room = options.width.map(|w| w.saturating_sub(INDENT).max(20));
     for change in event.changes.iter().take(CHANGES) {
@@ -89,24 +92,21 @@ fn remarks(event: &Event) -> Vec<String> {
         lines.push(format!("approved by {}{ticket}{reason}", terminal(&approval.approver)));
     }
     if event.kind == EventKind::Transient {
-        let n = event.generations.len();
-        let commits = count(n, "transaction", "transactions");
-        lines.push(format!("{commits} left no difference, {}", who::window(event.window)));
+        let commits = count(event.generations.len(), "transaction", "transactions");
+        lines.push(format!("{commits} left no difference"));
+    }
+    if !event.author.is_known() || event.kind == EventKind::Gap {
+        lines.push(who::window(event.window));
+    }
+    if !event.author.candidates.is_empty() {
+        let names: Vec<String> = event.author.candidates.iter().map(|c| terminal(&c.name)).collect();
+        lines.push(format!("candidates: {}", names.join(", ")));
     }
     for gap in &event.gaps {
         lines.push(format!("not seen: {}: {}", terminal(&gap.source), terminal(&gap.reason)));
     }
     if !event.open.is_empty() {
-        lines.push(format!("{} open afterwards", thousands(event.open.len())));
+        lines.push(format!("{} open afterwards", count(event.open.len(), "difference", "differences")));
     }
     lines
-}
-
-fn clip(text: &str, room: Option<usize>) -> String {
-    match room {
-        Some(room) if text.chars().count() > room => {
-            format!("{}…", text.chars().take(room.saturating_sub(1)).collect::<String>())
-        }
-        Some(_) | None => text.to_owned(),
-    }
 }

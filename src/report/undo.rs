@@ -83,9 +83,16 @@ fn way(change: &Change) -> Vec<Step> {
         )];
     };
     let chain = chain.flatten();
+    let added_table = change.object == ObjectKind::Table && change.kind == ChangeKind::Added;
     match iptables_tool(change) {
-        Some(tool) => iptables_way(change, tool, &table, chain.as_deref()),
-        None => nft_way(change, &format!("{} {table}", change.family), chain.as_deref()),
+        Some(tool) if added_table && change.source == Source::IptablesLegacy => {
+            vec![step(
+                format!("{tool}-save -t {table}"),
+                "a legacy table stays until a reboot; its rules can go one by one",
+            )]
+        }
+        Some(tool) if !added_table => iptables_way(change, tool, &table, chain.as_deref()),
+        Some(_) | None => nft_way(change, &format!("{} {table}", change.family), chain.as_deref()),
     }
 }
 
@@ -112,14 +119,16 @@ fn nft_way(change: &Change, table: &str, chain: Option<&str>) -> Vec<Step> {
         (ObjectKind::Chain, ChangeKind::Added, Some(chain), _) => {
             vec![step(
                 format!("nft delete chain {table} {chain}"),
-                "refused while it holds rules or is jumped to",
+                "the chain with its rules; refused while it is jumped to",
             )]
         }
-        (ObjectKind::Object, ..) => vec![load_file()],
-        (object, ChangeKind::Added, None, Some(name)) => {
+        (ObjectKind::Object, ChangeKind::Added, ..) | (_, ChangeKind::Added, _, None) => {
+            vec![step(format!("nft -a list table {table}"), "find it there; nft has no name for it here")]
+        }
+        (object, ChangeKind::Added, _, Some(name)) => {
             vec![step(format!("nft delete {object} {table} {name}"), "refused while a rule uses it")]
         }
-        _ => vec![load_file()],
+        (_, ChangeKind::Removed | ChangeKind::Modified | ChangeKind::Moved, ..) => vec![load_file()],
     }
 }
 

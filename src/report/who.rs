@@ -15,11 +15,10 @@ pub(super) fn lines(
 ) -> Vec<String> {
     let when = when(author, time, reference);
     if !author.is_known() {
-        return [vec![format!("by {}, {when}", Author::UNKNOWN)], candidates(author)].concat();
+        return [vec![format!("by {} {when}", Author::UNKNOWN)], candidates(author)].concat();
     }
-    let mut lines = vec![format!("by {}, {when}, evidence: {}", name(author), author.evidence.as_str())];
-    lines.extend(means(author));
-    lines
+    let means = means(author).map(|means| format!(", {means}")).unwrap_or_default();
+    vec![format!("by {} {when}", name(author)), format!("evidence: {}{means}", author.evidence.as_str())]
 }
 
 /// `ops1`, `ops1 as root`, `dockerd.service`, `unknown`.
@@ -33,6 +32,11 @@ pub(super) fn name(author: &Author) -> String {
         (Some(login), Some(uid)) if login != uid => format!("{name} as uid {uid}"),
         _ => name,
     }
+}
+
+/// `by ops1`, `by an unknown author`.
+pub(super) fn by(author: &Author) -> String {
+    if author.is_known() { format!("by {}", name(author)) } else { "by an unknown author".to_owned() }
 }
 
 /// What the evidence is worth, in a sentence's half.
@@ -63,18 +67,18 @@ fn when(author: &Author, time: Option<DateTime<Utc>>, reference: Option<Referenc
     match (time, author.window) {
         (Some(time), _) => format!("at {}", relative(time, reference)),
         (None, Some(span)) => window(span),
-        (None, None) => "time not known".to_owned(),
+        (None, None) => "at a time that is not known".to_owned(),
     }
 }
 
-/// One line: what ran, in which unit, on which terminal, from where.
+/// One line: in which unit, on which terminal, from where, and last what ran, which may hold anything.
 fn means(author: &Author) -> Option<String> {
     let ran = [&author.cmdline, &author.exe, &author.comm].into_iter().flatten().next();
     let parts: Vec<String> = [
-        ran.map(|ran| format!("ran: {}", terminal(ran))),
         author.unit.as_deref().filter(|unit| *unit != author.name).map(|u| format!("unit {}", terminal(u))),
         author.tty.as_deref().map(|tty| format!("on {}", terminal(tty))),
         author.remote.as_deref().map(|remote| format!("from {}", terminal(remote))),
+        ran.map(|ran| format!("ran: {}", terminal(ran))),
     ]
     .into_iter()
     .flatten()

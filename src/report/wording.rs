@@ -129,6 +129,16 @@ pub(super) fn one_line(change: &Change) -> String {
     }
 }
 
+/// The first characters of a summary, with `…` if that is not all of it.
+pub(super) fn clip(text: &str, room: Option<usize>) -> String {
+    match room {
+        Some(room) if text.chars().count() > room => {
+            format!("{}…", text.chars().take(room.saturating_sub(1)).collect::<String>())
+        }
+        Some(_) | None => text.to_owned(),
+    }
+}
+
 /// Breaks prose at spaces so that no line passes `width` (but for words that are longer, and for
 /// commands in backticks, which stay whole). Without a width it is one line.
 pub(super) fn wrap(text: &str, width: Option<usize>) -> Vec<String> {

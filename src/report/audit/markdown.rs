@@ -1,7 +1,8 @@
 //! The report for a forge, a wiki or a document: no field of it can become HTML, a link or a heading.
 
-use super::{AuditReport, Coverage, Disposition, Row, seconds, spread, stood_open};
+use super::{AuditReport, Coverage, Disposition, GRADES, Row, seconds, spread, stood_open};
 use crate::model::{Approval, Author, Change};
+use crate::report::changes::shown_lines;
 use crate::report::escape::{markdown as safe, markdown_fence, markdown_span};
 use crate::report::time::utc;
 use crate::report::who;
@@ -25,6 +26,10 @@ pub fn markdown(report: &AuditReport) -> String {
     }
     out.push_str(&others(report));
     out.push_str(&approvals(report));
+    out.push_str("\n## How authors are known\n\n");
+    for evidence in GRADES {
+        bullet(&mut out, &format!("**{}**: {}", evidence.as_str(), who::meaning(evidence)));
+    }
     out.push_str("\n## Not covered\n\n");
     for line in &report.not_covered {
         bullet(&mut out, line);
@@ -106,7 +111,7 @@ fn change(number: usize, row: &Row) -> String {
     let mut out = format!("\n### {number}. {title}: {kind}, {state}\n\n");
     out.push_str(&markdown_fence(&diff(&row.change), "diff"));
     out.push('\n');
-    let made = row.change.time.map_or("not known".to_owned(), utc);
+    let made = row.change.time.map(|time| format!("{} ", utc(time))).unwrap_or_default();
     bullet(&mut out, &format!("Made: {made}{}", by(&row.change.author)));
     bullet(&mut out, &seen(row));
     let carried = if row.carried_over { ", carried over from before the period" } else { "" };
@@ -122,8 +127,8 @@ fn change(number: usize, row: &Row) -> String {
 /// The lines of before and after, each with its gutter.
 fn diff(change: &Change) -> String {
     let side = |text: &Option<String>, gutter: &str| {
-        let text = text.as_deref().unwrap_or_default().trim_matches('\n').to_owned();
-        text.lines().map(|line| format!("{gutter} {line}\n")).collect::<String>()
+        let lines = text.as_deref().map(|text| shown_lines(change, text)).unwrap_or_default();
+        lines.iter().map(|line| format!("{gutter} {line}\n")).collect::<String>()
     };
     if change.before == change.after {
         return side(&change.after, " ");
@@ -137,15 +142,13 @@ fn by(author: &Author) -> String {
         let names: Vec<String> = author.candidates.iter().map(|c| safe(&c.name)).collect();
         let candidates =
             if names.is_empty() { String::new() } else { format!("; candidates: {}", names.join(", ")) };
-        return format!(" by **unknown**{span}{candidates}");
+        return format!("by **unknown**{span}{candidates}");
     }
     let ran = [&author.cmdline, &author.exe, &author.comm].into_iter().flatten().next();
     let ran = ran.map(|ran| format!(", ran {}", markdown_span(ran))).unwrap_or_default();
     let from = author.remote.as_deref().map(|r| format!(", from {}", safe(r))).unwrap_or_default();
-    let evidence = author.evidence;
     let name = safe(&who::name(author));
-    let meaning = who::meaning(evidence);
-    format!(" by **{name}**{ran}{from} (evidence: {}, {meaning})", evidence.as_str())
+    format!("by **{name}**{from}{ran} (evidence: {})", author.evidence.as_str())
 }
 
 fn seen(row: &Row) -> String {
@@ -164,7 +167,7 @@ fn ended(out: &mut String, disposition: &Disposition) {
         Disposition::Applied(_) => "Applied",
         Disposition::Approved(_) => "Approved",
     };
-    bullet(out, &format!("{word}: {}{} (entry {})", utc(ending.time), by(&ending.author), ending.seq));
+    bullet(out, &format!("{word}: {} (entry {}) {}", utc(ending.time), ending.seq, by(&ending.author)));
     if let Some(given) = &ending.approval {
         bullet(out, &approval(given));
     }

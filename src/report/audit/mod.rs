@@ -15,9 +15,13 @@ pub use markdown::markdown;
 pub use text::text;
 
 use super::time::duration;
-use crate::model::{Approval, Author, BaselineRef, Change, EventKind, Gap, Window};
+use crate::model::{Approval, Author, BaselineRef, Change, EventKind, Evidence, Gap, Window};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
+
+/// The grades of evidence, from the strongest to the weakest.
+const GRADES: [Evidence; 5] =
+    [Evidence::Audit, Evidence::Process, Evidence::AuditLog, Evidence::Git, Evidence::None];
 
 /// What the report is about.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -1,6 +1,6 @@
 //! The report for a terminal or a mail.
 
-use super::{AuditReport, Coverage, Disposition, Row, seconds, spread, stood_open};
+use super::{AuditReport, Coverage, Disposition, GRADES, Row, seconds, spread, stood_open};
 use crate::model::Approval;
 use crate::report::changes::{Detail, blocks};
 use crate::report::escape::terminal;
@@ -31,6 +31,10 @@ pub fn text(report: &AuditReport, options: &Options<'_>) -> String {
     }
     push_others(&mut out, report);
     push_approvals(&mut out, report);
+    heading(&mut out, "how authors are known");
+    for evidence in GRADES {
+        field(&mut out, evidence.as_str(), who::meaning(evidence));
+    }
     heading(&mut out, "not covered");
     for line in &report.not_covered {
         prose(&mut out, line, options.width);
