@@ -110,3 +110,83 @@ fn remarks(event: &Event) -> Vec<String> {
     }
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Approval, Author, ChangeKind, Evidence};
+    use crate::report::fixture::*;
+
+    fn check(entries: &[LedgerEntry], width: usize, expect: &str) {
+        assert_eq!(plain(&text("web-01", entries, at(6, 15, 30), &options(Some(width)))), expect);
+    }
+
+    #[test]
+    fn an_empty_ledger_says_so() {
+        check(&[], 80, "web-01: no recorded events\n");
+        let expect = "{\n  \"schema\": \"fwdrift.log/1\",\n  \"host\": \"web-01\",\n  \"events\": []\n}\n";
+        assert_eq!(json("web-01", &[]), expect);
+    }
+
+    #[test]
+    fn each_event_is_a_short_block() {
+        let mut unknown = entry(10, EventKind::Drift, vec![added(); 6]);
+        unknown.event.author = nobody();
+        let mut approved = entry(9, EventKind::Approved, vec![added()]);
+        approved.event.author = Author { name: "ada".into(), evidence: Evidence::Git, ..Author::default() };
+        approved.event.approval = Some(Approval {
+            commit: COMMIT.into(),
+            approver: "Ada <ada@example.org>".into(),
+            reason: Some("office moved".into()),
+            ticket: Some("NET-12".into()),
+        });
+        let mut gap_event = entry(8, EventKind::Gap, vec![]);
+        gap_event.event.gaps = vec![gap(true)];
+        check(
+            &[unknown, approved, gap_event],
+            80,
+            "\
+web-01: 3 events, the newest recorded 4 h ago
+
+10  2026-11-20T02:14:09Z  drift       0000000ad0d0  unknown
+        + tcp dport 3306 drop  in inet filter input
+        + tcp dport 3306 drop  in inet filter input
+        + tcp dport 3306 drop  in inet filter input
+        + tcp dport 3306 drop  in inet filter input
+        … 2 more changes: show 10
+        between 2026-11-20T02:10:00Z and 2026-11-20T02:15:00Z
+        candidates: ops1, ops2
+        6 differences open afterwards
+
+ 9  2026-11-20T02:14:09Z  approved    00000009d0d0  ada (git)
+        + tcp dport 3306 drop  in inet filter input
+        approved by Ada <ada@example.org> [NET-12]: office moved
+
+ 8  2026-11-20T02:14:09Z  gap         00000008d0d0  ops1 as root (audit-log)
+        between 2026-11-20T02:10:00Z and 2026-11-20T02:15:00Z
+        not seen: iptables-legacy: iptables-legacy-save is not installed, and /proc/net/ip_tables_names lists: filter
+",
+        );
+    }
+
+    #[test]
+    fn a_long_rule_is_summed_up_to_the_width() {
+        let long = rule(ChangeKind::Added, None, Some(&"192.0.2.1, ".repeat(20)));
+        let text = text("web-01", &[entry(1, EventKind::Drift, vec![long])], at(3, 0, 0), &options(Some(80)));
+        let text = plain(&text);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.contains("…\n          in inet filter input\n"), "{text}");
+    }
+
+    #[test]
+    fn an_event_in_json_has_its_commit_beside_its_fields() {
+        let json = json("web-01", &[entry(1, EventKind::Drift, vec![added()])]);
+        let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        let event = &value["events"][0];
+        assert_eq!(event["commit"], "00000001d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0");
+        assert_eq!(event["seq"], 1);
+        assert_eq!(event["kind"], "drift");
+        assert_eq!(event["author"]["evidence"], "audit-log");
+        assert_eq!(event["changes"][0]["after"], "tcp dport 3306 drop");
+    }
+}

@@ -123,3 +123,78 @@ fn state(event: &Event) -> Vec<Row> {
         ("open after", open),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ChangeKind, EventKind};
+    use crate::report::fixture::*;
+
+    #[test]
+    fn an_event_in_full() {
+        let expect = "\
+event 1 of web-01: drift
+
+  commit       00000001d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0
+  time         2026-11-20T02:14:09Z
+  recorded     2026-11-20T02:15:00Z (51 s later)
+  window       between 2026-11-20T02:10:00Z and 2026-11-20T02:15:00Z
+  author       ops1 as root
+  evidence     audit-log: the audit history; one login made all changes to the table in the window
+  login uid    1001
+  session      3
+  terminal     pts0
+  from         10.0.0.9
+  process      nft (pid 4242)
+  executable   /usr/sbin/nft
+  command      nft insert rule inet filter input tcp dport 3306 drop
+  generations  41 42, at the look 42
+  boot         5c4e7bd0-0000-4000-8000-000000000001
+  state        77aa
+  baseline     3f2a91c04d5e6f708192a3b4c5d6e7f801234567 baselines/web-01
+  open after   1 difference: a1b2c3d4e5f6
+
+table inet filter
+  chain input
+    + tcp dport 3306 drop
+      by ops1 as root at 2026-11-20T02:14:09Z (51 s before this entry)
+      evidence: audit-log, on pts0, from 10.0.0.9, ran: nft insert rule inet filter input tcp dport 3306 drop
+      rule 4, id a1b2c3d4e5f6
+";
+        let entry = entry(1, EventKind::Drift, vec![added()]);
+        assert_eq!(plain(&text(&entry, &options(Some(80)))), expect);
+    }
+
+    #[test]
+    fn nothing_is_cut() {
+        let lines = "\tx\n".repeat(5_000);
+        let mut changes = vec![object(crate::model::ObjectKind::Table, ChangeKind::Removed, "t", &lines)];
+        changes.extend(vec![added(); 100]);
+        let text = plain(&text(&entry(1, EventKind::Drift, changes), &options(None)));
+        assert!(!text.contains('…'));
+        assert_eq!(text.matches("\n  -     x").count(), 5_000);
+        assert_eq!(text.matches("+ tcp dport 3306 drop").count(), 100);
+    }
+
+    #[test]
+    fn an_unknown_author_names_the_candidates() {
+        let mut entry = entry(1, EventKind::Drift, vec![]);
+        entry.event.author = nobody();
+        let text = plain(&text(&entry, &options(None)));
+        let expect = "  author       unknown
+  evidence     none: nothing decides it
+  candidates   ops1, ran: nft -f /root/a.nft
+               ops2, ran: ufw reload
+";
+        assert!(text.contains(expect), "{text}");
+    }
+
+    #[test]
+    fn json_holds_the_whole_event() {
+        let entry = entry(1, EventKind::Drift, vec![added()]);
+        let value: serde_json::Value = serde_json::from_str(&json(&entry)).expect("JSON");
+        assert_eq!(value["schema"], "fwdrift.show/1");
+        let back: LedgerEntry = serde_json::from_value(value["event"].clone()).expect("an entry");
+        assert_eq!(back, entry);
+    }
+}
