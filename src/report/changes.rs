@@ -45,7 +45,7 @@ pub(super) fn blocks(changes: &[Change], detail: Detail<'_>) -> String {
     if let (true, Some(first)) = (once, all.first()) {
         push_who(&mut out, first, "  ", detail);
     }
-    for (heading, of_table) in grouped(&all, |c| table(c)) {
+    for (heading, of_table) in grouped(&all, table) {
         out.push_str(&format!("\n{}\n", paint(HEADING, heading)));
         for (heading, of_place) in grouped(&of_table, place) {
             let indent = if heading.is_some() { "    " } else { "  " };

@@ -109,7 +109,8 @@ table inet filter
   chain input
     + tcp dport 3306 drop
       by ops1 as root at 2026-11-20T02:14:09Z (51 s before this entry)
-      evidence: audit-log, on pts0, from 10.0.0.9, ran: nft insert rule inet filter input tcp dport 3306 drop
+      evidence: audit-log, on pts0, from 10.0.0.9
+      ran: nft insert rule inet filter input tcp dport 3306 drop
       rule 4, id a1b2c3d4e5f6
 
 event 7, 1 difference is open now; in full: fwdrift show 7

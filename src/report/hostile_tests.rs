@@ -151,9 +151,10 @@ fn outside_of_code(markdown: &str) -> String {
     let mut out = String::new();
     let mut fence: Option<usize> = None;
     for line in markdown.lines() {
-        let ticks = line.len() - line.trim_start_matches('`').len();
+        let start = line.trim_start_matches(' ');
+        let ticks = start.len() - start.trim_start_matches('`').len();
         match fence {
-            Some(open) if ticks >= open && line.len() == ticks => fence = None,
+            Some(open) if ticks >= open && start.trim_end().len() == ticks => fence = None,
             Some(_) => {}
             None if ticks >= 3 => fence = Some(ticks),
             None => out.push_str(&(without_spans(line) + "\n")),

@@ -17,8 +17,14 @@ pub(super) fn lines(
     if !author.is_known() {
         return [vec![format!("by {} {when}", Author::UNKNOWN)], candidates(author)].concat();
     }
-    let means = means(author).map(|means| format!(", {means}")).unwrap_or_default();
-    vec![format!("by {} {when}", name(author)), format!("evidence: {}{means}", author.evidence.as_str())]
+    let whence = whence(author).map(|whence| format!(", {whence}")).unwrap_or_default();
+    let mut lines = vec![
+        format!("by {} {when}", name(author)),
+        format!("evidence: {}{whence}", author.evidence.as_str()),
+    ];
+    // A line of its own: it may be long and hold anything.
+    lines.extend(ran(author).map(|ran| format!("ran: {ran}")));
+    lines
 }
 
 /// `ops1`, `ops1 as root`, `dockerd.service`, `unknown`.
@@ -71,19 +77,22 @@ fn when(author: &Author, time: Option<DateTime<Utc>>, reference: Option<Referenc
     }
 }
 
-/// One line: in which unit, on which terminal, from where, and last what ran, which may hold anything.
-fn means(author: &Author) -> Option<String> {
-    let ran = [&author.cmdline, &author.exe, &author.comm].into_iter().flatten().next();
+/// In which unit, on which terminal, from where.
+fn whence(author: &Author) -> Option<String> {
     let parts: Vec<String> = [
         author.unit.as_deref().filter(|unit| *unit != author.name).map(|u| format!("unit {}", terminal(u))),
         author.tty.as_deref().map(|tty| format!("on {}", terminal(tty))),
         author.remote.as_deref().map(|remote| format!("from {}", terminal(remote))),
-        ran.map(|ran| format!("ran: {}", terminal(ran))),
     ]
     .into_iter()
     .flatten()
     .collect();
     (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// The command line, else the executable, else the process name.
+fn ran(author: &Author) -> Option<String> {
+    [&author.cmdline, &author.exe, &author.comm].into_iter().flatten().next().map(|ran| terminal(ran))
 }
 
 fn candidates(author: &Author) -> Vec<String> {
@@ -92,8 +101,9 @@ fn candidates(author: &Author) -> Vec<String> {
         .iter()
         .map(|candidate| {
             // A candidate carries the evidence of its own record, or none: its name counts either way.
-            let ran = means(candidate).map(|m| format!(", {m}")).unwrap_or_default();
-            format!("candidate: {}{ran}", terminal(&candidate.name))
+            let whence = whence(candidate).map(|whence| format!(", {whence}")).unwrap_or_default();
+            let ran = ran(candidate).map(|ran| format!(", ran: {ran}")).unwrap_or_default();
+            format!("candidate: {}{whence}{ran}", terminal(&candidate.name))
         })
         .collect()
 }

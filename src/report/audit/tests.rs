@@ -222,7 +222,8 @@ changes
        chain input
          + tcp dport 3306 drop
            by ops1 as root at 2026-11-20T01:59:00Z
-           evidence: audit-log, on pts0, from 10.0.0.9, ran: nft insert rule inet filter input tcp dport 3306 drop
+           evidence: audit-log, on pts0, from 10.0.0.9
+           ran: nft insert rule inet filter input tcp dport 3306 drop
            rule 4, id a1b2c3d4e5f6
      first seen 2026-11-20T02:00:00Z (entry 1, 1 min after it was made)
      approved by ada (evidence: git) at 2026-11-20T02:59:00Z (entry 2)

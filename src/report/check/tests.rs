@@ -88,7 +88,8 @@ table inet filter
   chain input
     + tcp dport 3306 drop
       by ops1 as root at 2026-11-20T02:14:09Z (4 min before this check)
-      evidence: audit-log, on pts0, from 10.0.0.9, ran: nft insert rule inet filter input tcp dport 3306 drop
+      evidence: audit-log, on pts0, from 10.0.0.9
+      ran: nft insert rule inet filter input tcp dport 3306 drop
       rule 4, id a1b2c3d4e5f6
 
 1 change: 1 added; looked at 2026-11-20T02:18:09Z, generation 42
@@ -115,7 +116,8 @@ fn one_author_and_time_are_said_once() {
         "\
 DRIFT  web-01: 2 unapproved changes against baseline 3f2a91c04d5e
   by ops1 as root at 2026-11-20T02:14:09Z (4 min before this check)
-  evidence: audit-log, on pts0, from 10.0.0.9, ran: nft insert rule inet filter input tcp dport 3306 drop
+  evidence: audit-log, on pts0, from 10.0.0.9
+  ran: nft insert rule inet filter input tcp dport 3306 drop
 
 table inet filter
   chain input
@@ -144,7 +146,8 @@ table inet filter
   chain input
     + tcp dport 3306 drop
       by ops1 as root at 2026-11-20T02:14:09Z (4 min before this check)
-      evidence: audit-log, on pts0, from 10.0.0.9, ran: nft insert rule inet filter input tcp dport 3306 drop
+      evidence: audit-log, on pts0, from 10.0.0.9
+      ran: nft insert rule inet filter input tcp dport 3306 drop
       rule 4, id a1b2c3d4e5f6
     ~ rule 4
       - tcp dport 22 accept
@@ -189,7 +192,8 @@ fn a_comment_cannot_fake_a_line_of_ours() {
         "\
 DRIFT  web-01: 2 unapproved changes against baseline 3f2a91c04d5e
   by ops1 as root at 2026-11-20T02:14:09Z (4 min before this check)
-  evidence: audit-log, on pts0, from 10.0.0.9, ran: nft insert rule inet filter input tcp dport 3306 drop
+  evidence: audit-log, on pts0, from 10.0.0.9
+  ran: nft insert rule inet filter input tcp dport 3306 drop
 
 table inet filter
   chain input
@@ -239,7 +243,8 @@ table inet filter
     +     new
     = }
     by ops1 as root at 2026-11-20T02:14:09Z (4 min before this check)
-    evidence: audit-log, on pts0, from 10.0.0.9, ran: nft insert rule inet filter input tcp dport 3306 drop
+    evidence: audit-log, on pts0, from 10.0.0.9
+    ran: nft insert rule inet filter input tcp dport 3306 drop
     id 0f0f0f0f0f0f
 
 1 change: 1 modified; looked at 2026-11-20T02:18:09Z, generation 42
