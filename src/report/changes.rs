@@ -94,16 +94,17 @@ fn grouped<'a, K: Clone + Eq + std::hash::Hash>(
 }
 
 fn push_who(out: &mut String, change: &Change, indent: &str, detail: Detail<'_>) {
-    for line in who::lines(&change.author, change.time, detail.reference) {
-        out.push_str(&format!("{indent}{}\n", paint(DIM, line)));
+    for (at, line) in who::lines(&change.author, change.time, detail.reference).iter().enumerate() {
+        let detail_of_known = at > 0 && change.author.is_known();
+        let line = if detail_of_known { paint(DIM, line) } else { line.clone() };
+        out.push_str(&format!("{indent}{line}\n"));
     }
 }
 
 /// Who and when under one change; shortly, where that is just what the change above says.
 fn push_under(out: &mut String, change: &Change, indent: &str, again: bool, detail: Detail<'_>) {
     if again {
-        let line = format!("by {}, as above", who::name(&change.author));
-        out.push_str(&format!("{indent}{}\n", paint(DIM, line)));
+        out.push_str(&format!("{indent}by {}, as above\n", who::name(&change.author)));
     } else {
         push_who(out, change, indent, detail);
     }

@@ -95,27 +95,31 @@ pub(super) fn next(
     options: &Options<'_>,
 ) -> String {
     let mut out = format!("\n{}\n", paint(HEADING, "next"));
-    push_steps(&mut out, "accept it", &[accept]);
-    push_steps(&mut out, "or put it back", &undo::steps(changes, netns));
-    push_steps(&mut out, "what was approved", &undo::approved_files(baseline, options));
+    push_steps(&mut out, "accept it", &[accept], options.width);
+    push_steps(&mut out, "or put it back", &undo::steps(changes, netns), options.width);
+    push_steps(&mut out, "what was approved", &undo::approved_files(baseline, options), options.width);
     out
 }
 
-/// Commands with their remarks beside them, as shell comments.
-fn push_steps(out: &mut String, title: &str, steps: &[Step]) {
+/// Commands with their remarks as shell comments: beside them, or above where that would not fit.
+fn push_steps(out: &mut String, title: &str, steps: &[Step], width: Option<usize>) {
     if steps.is_empty() {
         return;
     }
     out.push_str(&format!("  {title}\n"));
-    let lengths = steps.iter().map(|step| step.command.chars().count());
+    let length = |text: &str| text.chars().count();
+    let lengths = steps.iter().map(|step| length(&step.command));
     let column = lengths.filter(|length| *length <= REMARK_COLUMN).max().unwrap_or(0);
     for Step { command, remark } in steps {
-        let line = match (command.is_empty(), remark.is_empty()) {
-            (false, false) => format!("{command:<column$}  {}", paint(DIM, format!("# {remark}"))),
-            (false, true) => command.clone(),
-            (true, _) => paint(DIM, format!("# {remark}")),
-        };
-        out.push_str(&format!("    {line}\n"));
+        let together = 4 + length(command).max(column) + 4 + length(remark);
+        let fits = width.is_none_or(|width| together <= width);
+        let comment = paint(DIM, format!("# {remark}"));
+        out.push_str(&match (command.is_empty(), remark.is_empty()) {
+            (false, false) if fits => format!("    {command:<column$}  {comment}\n"),
+            (false, false) => format!("    {comment}\n    {command}\n"),
+            (false, true) => format!("    {command}\n"),
+            (true, _) => format!("    {comment}\n"),
+        });
     }
 }
 

@@ -6,7 +6,7 @@ use super::style::paint;
 use super::time::{Reference, duration, utc};
 use super::undo::Step;
 use super::wording::{clip, count, host, one_line, path};
-use super::{Options, check, escape, gaps, who};
+use super::{Options, check, escape, gaps, who, wording};
 use crate::model::{Event, EventKind};
 
 /// Characters of a rule in a subject; the details have all of it.
@@ -47,6 +47,7 @@ pub fn text(event: &Event, options: &Options<'_>) -> String {
         ));
     }
     if !event.changes.is_empty() {
+        out.push_str(&wording::ended_heading(event.kind));
         let reference = Reference { time: event.recorded_at, name: "this entry" };
         let whole = format!("{} show {}", options.program, event.seq);
         let detail = Detail { reference: Some(reference), whole: &whole, ..Detail::BRIEF };
@@ -119,10 +120,11 @@ next
   accept it
     fwdrift check  # prints the approve command for what is live then
   or put it back
-    nft -a list chain inet filter input         # shows each rule's handle, for N
+    nft -a list chain inet filter input         # N: the rule's handle
     nft delete rule inet filter input handle N  # a + rule
   what was approved
-    git -C /var/lib/fwdrift/repo ls-tree -r --name-only 3f2a91c04d5e baselines/web-01/  # the approved files
+    # the approved files
+    git -C /var/lib/fwdrift/repo ls-tree -r 3f2a91c04d5e baselines/web-01/
     git -C /var/lib/fwdrift/repo show 3f2a91c04d5e:FILE  # one of them
 ";
         assert_eq!(plain(&text(&event, &options(Some(80)))), expect);
@@ -136,6 +138,10 @@ next
         let second = text.lines().nth(1);
         let expect = "between 2026-11-20T02:10:00Z and 2026-11-20T02:15:00Z; recorded 2026-11-20T02:15:00Z";
         assert_eq!(second, Some(expect));
+        assert!(
+            text.contains("\nended, of what differed from the baseline:\n\ntable inet filter\n"),
+            "{text}"
+        );
         assert!(text.ends_with("event 3, nothing is open now; in full: fwdrift show 3\n"), "{text}");
     }
 }

@@ -3,7 +3,7 @@
 use super::escape::terminal;
 use super::style::{ADDED, BAD, DIM, GOOD, HEADING, MOVED, WARN, marker, paint};
 use super::time::{duration, utc};
-use super::wording::{clip, count, one_line, path, short};
+use super::wording::{clip, count, ends, one_line, path, short};
 use super::{Options, pretty, who};
 use crate::model::{Event, EventKind, LedgerEntry};
 use anstyle::Style;
@@ -66,7 +66,8 @@ fn push_entry(out: &mut String, entry: &LedgerEntry, digits: usize, options: &Op
     let room = options.width.map(|w| w.saturating_sub(INDENT).max(20));
     for change in event.changes.iter().take(CHANGES) {
         let (style, _) = marker(change.kind);
-        let summary = clip(&one_line(change), room);
+        let ended = if ends(event.kind) { "ended: " } else { "" };
+        let summary = clip(&format!("{ended}{}", one_line(change)), room);
         let place = path(change);
         let fits = room.is_none_or(|room| summary.chars().count() + 2 + place.chars().count() <= room);
         let gap = if fits { "  ".to_owned() } else { format!("\n{:INDENT$}  ", "") };
@@ -159,7 +160,7 @@ web-01: 3 events, the newest recorded 4 h ago
         6 differences open afterwards
 
  9  2026-11-20T02:14:09Z  approved    00000009d0d0  ada (git)
-        + tcp dport 3306 drop  in inet filter input
+        ended: + tcp dport 3306 drop  in inet filter input
         approved by Ada <ada@example.org> [NET-12]: office moved
 
  8  2026-11-20T02:14:09Z  gap         00000008d0d0  ops1 as root (audit-log)

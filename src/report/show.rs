@@ -6,7 +6,7 @@ use super::log::kind_style;
 use super::style::{DIM, paint};
 use super::time::{Reference, duration, utc};
 use super::wording::{count, host};
-use super::{Options, gaps, pretty, who};
+use super::{Options, gaps, pretty, who, wording};
 use crate::model::{Approval, Author, Event, LedgerEntry};
 use serde::Serialize;
 
@@ -18,6 +18,7 @@ pub fn text(entry: &LedgerEntry, options: &Options<'_>) -> String {
     let mut out = format!("event {} of {host}: {kind}\n\n", event.seq);
     out.push_str(&fields(&rows(entry)));
     if !event.changes.is_empty() {
+        out.push_str(&wording::ended_heading(event.kind));
         let reference = Reference { time: event.recorded_at, name: "this entry" };
         out.push_str(&blocks(&event.changes, Detail { reference: Some(reference), ..Detail::FULL }));
     }
@@ -140,7 +141,7 @@ event 1 of web-01: drift
   recorded     2026-11-20T02:15:00Z (51 s later)
   window       between 2026-11-20T02:10:00Z and 2026-11-20T02:15:00Z
   author       ops1 as root
-  evidence     audit-log: the audit history; one login made all changes to the table in the window
+  evidence     audit-log: audit history; only one login changed the table then
   login uid    1001
   session      3
   terminal     pts0

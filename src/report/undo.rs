@@ -69,7 +69,7 @@ pub(super) fn approved_files(baseline: &BaselineRef, options: &Options<'_>) -> V
     let commit = short(&baseline.commit);
     let git = format!("git -C {repo}");
     vec![
-        step(format!("{git} ls-tree -r --name-only {commit} {path}/"), "the approved files"),
+        step(format!("{git} ls-tree -r {commit} {path}/"), "the approved files"),
         step(format!("{git} show {commit}:FILE"), "one of them"),
     ]
 }
@@ -133,7 +133,7 @@ fn nft_way(change: &Change, table: &str, chain: Option<&str>) -> Vec<Step> {
 }
 
 fn nft_rule(kind: ChangeKind, chain: &str) -> Vec<Step> {
-    let list = step(format!("nft -a list chain {chain}"), "shows each rule's handle, for N");
+    let list = step(format!("nft -a list chain {chain}"), "N: the rule's handle");
     let delete = format!("nft delete rule {chain} handle N");
     let insert = format!("nft insert rule {chain} handle N 'RULE'");
     let rest = match kind {
@@ -172,8 +172,7 @@ fn iptables_way(change: &Change, tool: &str, table: &str, chain: Option<&str>) -
         "FILE: only the approved lines; loaded without --test, a chain declared with `:` is emptied first",
     );
     let Some(chain) = chain else { return vec![restore] };
-    let list =
-        step(format!("{tool} -t {table} -n -L {chain} --line-numbers"), "shows each rule's number, for N");
+    let list = step(format!("{tool} -t {table} -n -L {chain} --line-numbers"), "N: the rule's number");
     let delete = format!("{tool} -t {table} -D {chain} N");
     let insert = format!("{tool} -t {table} -I {chain} N RULE");
     let rest = match (change.object, change.kind) {

@@ -50,7 +50,7 @@ pub(super) fn meaning(evidence: Evidence) -> &'static str {
     match evidence {
         Evidence::Audit => "a kernel audit record of this very transaction",
         Evidence::Process => "the process that the kernel named, looked up while it ran",
-        Evidence::AuditLog => "the audit history; one login made all changes to the table in the window",
+        Evidence::AuditLog => "audit history; only one login changed the table then",
         Evidence::Git => "a commit in the repository",
         Evidence::None => "nothing decides it",
     }

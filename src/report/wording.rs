@@ -1,7 +1,7 @@
 //! Phrases that several renderers share.
 
 use super::escape;
-use crate::model::{Change, ChangeKind, ObjectKind, Source, Summary};
+use crate::model::{Change, ChangeKind, EventKind, ObjectKind, Source, Summary};
 
 /// Hexadecimal digits of a commit that text output shows.
 const SHORT: usize = 12;
@@ -127,6 +127,19 @@ pub(super) fn one_line(change: &Change) -> String {
         }
         _ => format!("{marker} {}", what(change)),
     }
+}
+
+/// Whether the changes of such an event are differences that ended, rather than new ones.
+pub(super) fn ends(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Reverted | EventKind::Applied | EventKind::Approved => true,
+        EventKind::Drift | EventKind::Transient | EventKind::Gap | EventKind::Checkpoint => false,
+    }
+}
+
+/// A line above changes that ended: their markers still say how they differed from the baseline.
+pub(super) fn ended_heading(kind: EventKind) -> String {
+    if ends(kind) { "\nended, of what differed from the baseline:\n".to_owned() } else { String::new() }
 }
 
 /// The first characters of a summary, with `…` if that is not all of it.

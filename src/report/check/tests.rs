@@ -98,10 +98,11 @@ next
   accept it
     fwdrift approve --reviewed 8c1f2ab01234 -m \"…\"
   or put it back
-    nft -a list chain inet filter input         # shows each rule's handle, for N
+    nft -a list chain inet filter input         # N: the rule's handle
     nft delete rule inet filter input handle N  # a + rule
   what was approved
-    git -C /var/lib/fwdrift/repo ls-tree -r --name-only 3f2a91c04d5e baselines/web-01/  # the approved files
+    # the approved files
+    git -C /var/lib/fwdrift/repo ls-tree -r 3f2a91c04d5e baselines/web-01/
     git -C /var/lib/fwdrift/repo show 3f2a91c04d5e:FILE  # one of them
 ",
     );
@@ -281,7 +282,7 @@ fn iptables_rules_go_back_with_iptables() {
         let insert = format!("{tool} -t filter -I INPUT N RULE");
         let width = list.len();
         format!(
-            "  or put it back\n    {list}  # shows each rule's number, for N\n    {insert:<width$}  # a - rule, \
+            "  or put it back\n    {list}  # N: the rule's number\n    {insert:<width$}  # a - rule, \
              as number N\n"
         )
     };
@@ -304,7 +305,7 @@ fn a_name_cannot_become_a_command() {
     check_next(
         change.clone(),
         "  or put it back
-    nft -a list chain inet 'x; reboot' input         # shows each rule's handle, for N
+    nft -a list chain inet 'x; reboot' input         # N: the rule's handle
     nft delete rule inet 'x; reboot' input handle N  # a + rule
 ",
     );
