@@ -25,54 +25,81 @@ pub(super) struct Detail<'a> {
     pub(super) lines: usize,
     /// Changes in one chain or set.
     pub(super) changes: usize,
+    /// Changes in all.
+    pub(super) total: usize,
 }
 
 impl Detail<'static> {
     /// Enough to understand; the rest is counted.
-    pub(super) const BRIEF: Self = Self { reference: None, whole: "--format json", lines: 20, changes: 40 };
+    pub(super) const BRIEF: Self =
+        Self { reference: None, whole: "--format json", lines: 20, changes: 40, total: 400 };
     /// Everything.
-    pub(super) const FULL: Self =
-        Self { reference: None, whole: "--format json", lines: usize::MAX, changes: usize::MAX };
+    pub(super) const FULL: Self = Self {
+        reference: None,
+        whole: "--format json",
+        lines: usize::MAX,
+        changes: usize::MAX,
+        total: usize::MAX,
+    };
 }
 
 /// All changes under the headings of their tables and chains. Who and when is said once where it is the
 /// same for all, or for all of a group.
 pub(super) fn blocks(changes: &[Change], detail: Detail<'_>) -> String {
     let all: Vec<&Change> = changes.iter().collect();
-    let once = all.len() > 1 && who::same(&all);
+    let shown = &all[..all.len().min(detail.total)];
+    let mut said = Said { for_all: all.len() > 1 && who::same(&all), above: None };
     let mut out = String::new();
-    let mut above: Option<&Change> = None;
-    if let (true, Some(first)) = (once, all.first()) {
+    if let (true, Some(first)) = (said.for_all, all.first()) {
         push_who(&mut out, first, "  ", detail);
     }
-    for (heading, of_table) in grouped(&all, table) {
+    for (heading, of_table) in grouped(shown, table) {
         out.push_str(&format!("\n{}\n", paint(HEADING, heading)));
         for (heading, of_place) in grouped(&of_table, place) {
-            let indent = if heading.is_some() { "    " } else { "  " };
             if let Some(heading) = &heading {
                 out.push_str(&format!("  {}\n", paint(HEADING, heading)));
             }
-            let once_here = !once && of_place.len() > 1 && who::same(&of_place);
-            if once_here {
-                push_who(&mut out, of_place[0], indent, detail);
-            }
-            for change in of_place.iter().take(detail.changes) {
-                let said = once || once_here;
-                push_change(&mut out, change, indent, detail);
-                if !said {
-                    let again = above.is_some_and(|above| who::same(&[above, change]));
-                    push_under(&mut out, change, &format!("{indent}  "), again, detail);
-                    above = Some(change);
-                }
-                push_id(&mut out, change, indent);
-            }
-            let hidden = of_place.len().saturating_sub(detail.changes);
-            if hidden > 0 {
-                out.push_str(&cut(indent, &count(hidden, "more change", "more changes"), detail.whole));
-            }
+            let indent = if heading.is_some() { "    " } else { "  " };
+            push_group(&mut out, &of_place, indent, &mut said, detail);
         }
     }
+    let hidden = all.len() - shown.len();
+    if hidden > 0 {
+        out.push('\n');
+        out.push_str(&cut("", &count(hidden, "more change", "more changes"), detail.whole));
+    }
     out
+}
+
+/// Whose authorship has been said already.
+struct Said<'a> {
+    for_all: bool,
+    above: Option<&'a Change>,
+}
+
+/// The changes of one chain or set.
+fn push_group<'a>(
+    out: &mut String,
+    group: &[&'a Change],
+    indent: &str,
+    said: &mut Said<'a>,
+    detail: Detail<'_>,
+) {
+    let once = group.len() > 1 && who::same(group);
+    if once {
+        say_who(out, group[0], indent, said, detail);
+    }
+    for change in group.iter().take(detail.changes) {
+        push_change(out, change, indent, detail);
+        if !once {
+            say_who(out, change, &format!("{indent}  "), said, detail);
+        }
+        push_id(out, change, indent);
+    }
+    let hidden = group.len().saturating_sub(detail.changes);
+    if hidden > 0 {
+        out.push_str(&cut(indent, &count(hidden, "more change", "more changes"), detail.whole));
+    }
 }
 
 /// Splits into groups by key, in the order of each key's first occurrence.
@@ -93,20 +120,24 @@ fn grouped<'a, K: Clone + Eq + std::hash::Hash>(
     groups
 }
 
+/// Who and when, shortly where that is just what was said last.
+fn say_who<'a>(out: &mut String, change: &'a Change, indent: &str, said: &mut Said<'a>, detail: Detail<'_>) {
+    if said.for_all {
+        return;
+    }
+    if said.above.is_some_and(|above| who::same(&[above, change])) {
+        out.push_str(&format!("{indent}by {}, as above\n", who::name(&change.author)));
+        return;
+    }
+    push_who(out, change, indent, detail);
+    said.above = Some(change);
+}
+
 fn push_who(out: &mut String, change: &Change, indent: &str, detail: Detail<'_>) {
     for (at, line) in who::lines(&change.author, change.time, detail.reference).iter().enumerate() {
         let detail_of_known = at > 0 && change.author.is_known();
         let line = if detail_of_known { paint(DIM, line) } else { line.clone() };
         out.push_str(&format!("{indent}{line}\n"));
-    }
-}
-
-/// Who and when under one change; shortly, where that is just what the change above says.
-fn push_under(out: &mut String, change: &Change, indent: &str, again: bool, detail: Detail<'_>) {
-    if again {
-        out.push_str(&format!("{indent}by {}, as above\n", who::name(&change.author)));
-    } else {
-        push_who(out, change, indent, detail);
     }
 }
 
@@ -186,26 +217,31 @@ fn push_both(out: &mut String, before: &[String], after: &[String], indent: &str
         push_lines(out, after, indent, (ADDED, "+"), detail);
         return;
     }
+    let mut rows: Vec<(Style, String)> = vec![];
     for op in capture_diff_slices(Algorithm::Histogram, before, after) {
         let (old, new) = (&before[op.old_range()], &after[op.new_range()]);
         if let DiffOp::Equal { .. } = op {
-            push_unchanged(out, old, indent);
+            rows.extend(unchanged(old));
         } else {
-            push_lines(out, old, indent, (REMOVED, "-"), detail);
-            push_lines(out, new, indent, (ADDED, "+"), detail);
+            rows.extend(old.iter().map(|line| (REMOVED, format!("- {line}"))));
+            rows.extend(new.iter().map(|line| (ADDED, format!("+ {line}"))));
         }
+    }
+    for (style, line) in rows.iter().take(detail.lines) {
+        out.push_str(&format!("{indent}{}\n", paint(*style, line)));
+    }
+    let hidden = rows.len().saturating_sub(detail.lines);
+    if hidden > 0 {
+        out.push_str(&cut(indent, &count(hidden, "more line", "more lines"), detail.whole));
     }
 }
 
-fn push_unchanged(out: &mut String, lines: &[String], indent: &str) {
-    if lines.len() <= 2 {
-        for line in lines {
-            // A gutter of its own: an unchanged line could hold a faked heading, too.
-            out.push_str(&format!("{indent}{}\n", paint(DIM, format!("= {line}"))));
-        }
-    } else {
-        let text = format!("… {} unchanged lines", thousands(lines.len()));
-        out.push_str(&format!("{indent}{}\n", paint(DIM, text)));
+/// One or two lines are shown for orientation, with a gutter of their own (an unchanged line could hold
+/// a faked heading, too); more are counted.
+fn unchanged(lines: &[String]) -> Vec<(Style, String)> {
+    match lines.len() {
+        0..=2 => lines.iter().map(|line| (DIM, format!("= {line}"))).collect(),
+        n => vec![(DIM, format!("… {} unchanged lines", thousands(n)))],
     }
 }
 

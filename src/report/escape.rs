@@ -87,6 +87,22 @@ pub fn markdown_fence(text: &str, language: &str) -> String {
     format!("{fence}{language}\n{}\n{fence}\n", safe.trim_end_matches('\n'))
 }
 
+/// A JSON document, the same value, in which no string holds a character that a terminal would act on or
+/// a reader could not see: a serialiser escapes only those below U+0020.
+pub fn json(document: &str) -> String {
+    let mut out = String::with_capacity(document.len());
+    for c in document.chars() {
+        if c != '\n' && (c.is_control() || is_deceptive(c)) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// One word for a POSIX shell, quoted where needed; `None` if it holds a character that cannot be
 /// shown as it is, so that a command would not mean what it seems to.
 pub fn shell_word(word: &str) -> Option<String> {
@@ -166,6 +182,14 @@ mod tests {
         assert_eq!(markdown_span("a``b"), "```a``b```");
         assert_eq!(markdown_span("`a"), "`` `a ``");
         assert_eq!(markdown_fence("x\n````\n<b>", "diff"), "`````diff\nx\n````\n<b>\n`````\n");
+    }
+
+    #[test]
+    fn json_keeps_its_value_and_shows_everything() {
+        let value = serde_json::json!({ "a": "\u{9b}m\u{202e}\u{e0041}\x1b\n é" });
+        let text = json(&value.to_string());
+        assert_eq!(text, r#"{"a":"\u009bm\u202e\udb40\udc41\u001b\n é"}"#);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).expect("JSON"), value);
     }
 
     #[test]

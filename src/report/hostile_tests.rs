@@ -107,7 +107,7 @@ fn gap_of(s: &str) -> Gap {
     Gap { source: s.to_owned(), reason: s.to_owned(), hint: Some(s.to_owned()), blinds_verdict: true }
 }
 
-/// Every text that the renderers make of these entries; the last is Markdown.
+/// Everything that the renderers make of these entries; the last is Markdown.
 fn outputs(s: &str, entries: &[LedgerEntry], width: Option<usize>) -> Vec<String> {
     let o = options(width);
     let mut check_result = result(entries[0].event.changes.clone(), vec![gap_of(s)]);
@@ -136,6 +136,10 @@ fn outputs(s: &str, entries: &[LedgerEntry], width: Option<usize>) -> Vec<String
         event::subject(&entries[0].event),
         event::text(&entries[0].event, &o),
         audit::text(&report, &o),
+        check::json(&check_result),
+        log::json(s, entries),
+        show::json(&entries[0]),
+        audit::json(&report),
         audit::markdown(&report),
     ]
 }
@@ -195,6 +199,8 @@ fn without_spans(line: &str) -> String {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
     #[test]
     fn no_field_acts_in_a_terminal_or_in_markdown(
         s in hostile(),

@@ -200,3 +200,6 @@ fn iptables_way(change: &Change, tool: &str, table: &str, chain: Option<&str>) -
     };
     [vec![list], rest].concat()
 }
+
+#[cfg(test)]
+mod tests;
