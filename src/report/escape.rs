@@ -104,9 +104,10 @@ pub fn json(document: &str) -> String {
 }
 
 /// One word for a POSIX shell, quoted where needed; `None` if it holds a character that cannot be
-/// shown as it is, so that a command would not mean what it seems to.
+/// shown as it is, so that a command would not mean what it seems to, or if it would read as an option.
+/// Not for names in an nft command: nft joins its arguments and parses them as a script.
 pub fn shell_word(word: &str) -> Option<String> {
-    if terminal(word) != word {
+    if terminal(word) != word || word.starts_with('-') {
         return None;
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+,=".contains(c);
@@ -200,5 +201,6 @@ mod tests {
         check("it's", Some(r"'it'\''s'"));
         check("", Some("''"));
         check("a\nb", None);
+        check("--output=/etc/passwd", None);
     }
 }

@@ -12,6 +12,8 @@ use crate::model::{BaselineRef, Change, ChangeKind, ObjectKind, Source};
 /// Different places (chains, sets, tables) for which commands are spelled out.
 const PLACES: usize = 3;
 
+const UNTYPABLE: &str = "a name here is not safe in a command: find its handle with nft -a list ruleset";
+
 /// A command and a remark; either may be empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Step {
@@ -66,7 +68,7 @@ pub(super) fn steps(changes: &[Change], netns: Option<&str>) -> Vec<Step> {
 pub(super) fn approved_files(baseline: &BaselineRef, options: &Options<'_>) -> Vec<Step> {
     let words = (shell_word(&options.repo.to_string_lossy()), shell_word(&baseline.path));
     let (Some(repo), Some(path)) = words else { return vec![] };
-    let commit = short(&baseline.commit);
+    let Some(commit) = shell_word(&short(&baseline.commit)) else { return vec![] };
     let git = format!("git -C {repo}");
     vec![
         step(format!("{git} ls-tree -r {commit} {path}/"), "the approved files"),
@@ -75,12 +77,9 @@ pub(super) fn approved_files(baseline: &BaselineRef, options: &Options<'_>) -> V
 }
 
 fn way(change: &Change) -> Vec<Step> {
-    let words = (shell_word(&change.table), change.chain.as_deref().map(shell_word));
-    let (Some(table), chain @ (None | Some(Some(_)))) = words else {
-        return vec![step(
-            String::new(),
-            "a name here cannot be typed as shown: use handles (nft -a list tables)",
-        )];
+    let words = (name(&change.family), name(&change.table), change.chain.as_deref().map(name));
+    let (Some(family), Some(table), chain @ (None | Some(Some(_)))) = words else {
+        return vec![step(String::new(), UNTYPABLE)];
     };
     let chain = chain.flatten();
     let added_table = change.object == ObjectKind::Table && change.kind == ChangeKind::Added;
@@ -91,9 +90,18 @@ fn way(change: &Change) -> Vec<Step> {
                 "a legacy table stays until a reboot; its rules can go one by one",
             )]
         }
-        Some(tool) if !added_table => iptables_way(change, tool, &table, chain.as_deref()),
-        Some(_) | None => nft_way(change, &format!("{} {table}", change.family), chain.as_deref()),
+        Some(tool) if !added_table => iptables_way(change, tool, table, chain),
+        Some(_) | None => nft_way(change, &format!("{family} {table}"), chain),
     }
+}
+
+/// A name as nft's scanner takes it (`string` in its src/scanner.l), the only kind that is put into a
+/// command. A table can be called `x; flush ruleset`, and a chain `--file=/tmp/x`: nft joins its arguments
+/// and parses the whole as a script, so that no shell quoting would help.
+fn name(name: &str) -> Option<&str> {
+    let start = |c: char| c.is_ascii_alphabetic() || c == '_' || c == '.';
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-/".contains(c);
+    (name.starts_with(start) && name.chars().all(plain)).then_some(name)
 }
 
 /// The program that speaks for an iptables table; none for native tables, and for the tables of
@@ -109,7 +117,11 @@ fn iptables_tool(change: &Change) -> Option<&'static str> {
 }
 
 fn nft_way(change: &Change, table: &str, chain: Option<&str>) -> Vec<Step> {
-    let name = change.name.as_deref().and_then(shell_word);
+    let name = match change.name.as_deref().map(name) {
+        Some(None) => return vec![step(String::new(), UNTYPABLE)],
+        Some(Some(name)) => Some(name),
+        None => None,
+    };
     match (change.object, change.kind, chain, name) {
         (ObjectKind::Rule, kind, Some(chain), _) => nft_rule(kind, &format!("{table} {chain}")),
         (ObjectKind::Element, kind, _, Some(set)) => nft_element(kind, &format!("{table} {set}")),

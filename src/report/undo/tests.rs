@@ -41,22 +41,17 @@ fn elements_go_back_one_by_one() {
 
 #[test]
 fn a_name_cannot_become_a_command() {
-    let mut change = added();
-    change.table = "x; reboot".into();
-    check_next(
-        change.clone(),
-        "  or put it back
-    nft -a list chain inet 'x; reboot' input         # N: the rule's handle
-    nft delete rule inet 'x; reboot' input handle N  # a + rule
-",
-    );
-    change.table = "x\n# reboot".into();
-    check_next(
-        change,
-        "  or put it back
-    # a name here cannot be typed as shown: use handles (nft -a list tables)
-",
-    );
+    let refused = "  or put it back\n    # a name here is not safe in a command: find its handle with nft -a list ruleset\n";
+    for hostile in ["x; flush ruleset", "--file=/tmp/x", "x\n# reboot", "$(reboot)", "a'b", "", "a b", "*"] {
+        for source in [Source::Nft, Source::IptablesNft, Source::IptablesLegacy] {
+            let rule = Change { source, family: "ip".into(), ..added() };
+            check_next(Change { table: hostile.into(), ..rule.clone() }, refused);
+            check_next(Change { chain: Some(hostile.into()), ..rule.clone() }, refused);
+            check_next(Change { family: hostile.into(), ..rule }, refused);
+        }
+        check_next(object(ObjectKind::Set, ChangeKind::Added, hostile, "set"), refused);
+        check_next(object(ObjectKind::Element, ChangeKind::Removed, hostile, "192.0.2.7"), refused);
+    }
 }
 
 #[test]
