@@ -162,8 +162,8 @@ fn nft_rule(kind: ChangeKind, chain: &str) -> Vec<Step> {
 }
 
 fn nft_element(kind: ChangeKind, set: &str) -> Vec<Step> {
-    let delete = step(format!("nft delete element {set} '{{ … }}'"), "a + element between the braces");
-    let add = step(format!("nft add element {set} '{{ … }}'"), "a - element between the braces");
+    let delete = step(format!("nft delete element {set} '{{ … }}'"), "a + element, without its comment");
+    let add = step(format!("nft add element {set} '{{ … }}'"), "a - element");
     match kind {
         ChangeKind::Added => vec![delete],
         ChangeKind::Removed => vec![add],

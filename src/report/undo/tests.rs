@@ -35,7 +35,7 @@ fn iptables_rules_go_back_with_iptables() {
 fn elements_go_back_one_by_one() {
     check_next(
         object(ObjectKind::Element, ChangeKind::Added, "bl", "192.0.2.7"),
-        "  or put it back\n    nft delete element inet filter bl '{ … }'  # a + element between the braces\n",
+        "  or put it back\n    nft delete element inet filter bl '{ … }'  # a + element, without its comment\n",
     );
 }
 
