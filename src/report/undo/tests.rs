@@ -1,0 +1,112 @@
+use crate::model::{Change, ChangeKind, ObjectKind, Source};
+use crate::report::check::text;
+use crate::report::fixture::*;
+
+/// The part from `next` on, without what is always there.
+fn check_next(change: Change, expect: &str) {
+    let text = plain(&text(&result(vec![change], vec![]), &options(None)));
+    let start = text.find("  or put it back\n").expect("a way back");
+    let end = text.find("  what was approved\n").expect("the approved files");
+    assert_eq!(&text[start..end], expect);
+}
+
+#[test]
+fn iptables_rules_go_back_with_iptables() {
+    let rule = |source, family: &str| Change {
+        source,
+        family: family.into(),
+        chain: Some("INPUT".into()),
+        ..rule(ChangeKind::Removed, Some("-A INPUT -p tcp --dport 22 -j ACCEPT"), None)
+    };
+    let expect = |tool: &str| {
+        let list = format!("{tool} -t filter -n -L INPUT --line-numbers");
+        let insert = format!("{tool} -t filter -I INPUT N RULE");
+        let width = list.len();
+        format!(
+            "  or put it back\n    {list}  # N: the rule's number\n    {insert:<width$}  # a - rule, \
+             as number N\n"
+        )
+    };
+    check_next(rule(Source::IptablesNft, "ip"), &expect("iptables-nft"));
+    check_next(rule(Source::IptablesLegacy, "ip6"), &expect("ip6tables-legacy"));
+}
+
+#[test]
+fn elements_go_back_one_by_one() {
+    check_next(
+        object(ObjectKind::Element, ChangeKind::Added, "bl", "192.0.2.7"),
+        "  or put it back\n    nft delete element inet filter bl '{ … }'  # a + element, without its comment\n",
+    );
+}
+
+#[test]
+fn a_name_cannot_become_a_command() {
+    let refused = "  or put it back\n    # a name here is not safe in a command: find its handle with nft -a list ruleset\n";
+    for hostile in ["x; flush ruleset", "--file=/tmp/x", "x\n# reboot", "$(reboot)", "a'b", "", "a b", "*"] {
+        for source in [Source::Nft, Source::IptablesNft, Source::IptablesLegacy] {
+            let rule = Change { source, family: "ip".into(), ..added() };
+            check_next(Change { table: hostile.into(), ..rule.clone() }, refused);
+            check_next(Change { chain: Some(hostile.into()), ..rule.clone() }, refused);
+            check_next(Change { family: hostile.into(), ..rule }, refused);
+        }
+        check_next(object(ObjectKind::Set, ChangeKind::Added, hostile, "set"), refused);
+        check_next(object(ObjectKind::Element, ChangeKind::Removed, hostile, "192.0.2.7"), refused);
+    }
+}
+
+#[test]
+fn commands_enter_the_namespace() {
+    let mut result = result(vec![added()], vec![]);
+    result.netns = Some("dmz".into());
+    let text = plain(&text(&result, &options(None)));
+    assert!(text.contains("    ip netns exec dmz nft delete rule inet filter input handle N"), "{text}");
+}
+
+/// Pasted as they are, before the blanks are filled in, by someone in a hurry.
+#[test]
+fn commands_with_blanks_change_nothing() {
+    let mut script = "set -e
+        nft 'add table ip filter { chain x { tcp dport 22 accept; }; set ifs { type ifname; }; }'
+        nft list ruleset >before\n"
+        .to_owned();
+    let mut blanks = 0;
+    for kind in [ChangeKind::Added, ChangeKind::Removed, ChangeKind::Modified, ChangeKind::Moved] {
+        for of in [ObjectKind::Table, ObjectKind::Rule, ObjectKind::Set, ObjectKind::Element] {
+            for source in [Source::Nft, Source::IptablesNft] {
+                let chain = (of == ObjectKind::Rule).then(|| "x".to_owned());
+                let change = Change { source, chain, family: "ip".into(), ..object(of, kind, "ifs", "text") };
+                let text = plain(&text(&result(vec![change], vec![]), &options(None)));
+                let blank = |line: &&str| [" N ", " RULE", " FILE", "…"].iter().any(|b| line.contains(b));
+                for line in text.lines().skip_while(|l| *l != "  or put it back").filter(blank) {
+                    blanks += 1;
+                    script.push_str(&format!("if {{ {line}\n}} >/dev/null 2>&1; then exit 9; fi\n"));
+                }
+            }
+        }
+    }
+    assert!(blanks > 20, "{blanks}");
+    script.push_str("nft list ruleset | cmp before -\n");
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let run = std::process::Command::new("unshare")
+        .args(["-n", "sh", "-c", &script])
+        .current_dir(scratch.path())
+        .output()
+        .expect("unshare runs");
+    assert!(run.status.success(), "{run:?}\n{script}");
+}
+
+#[test]
+fn no_command_flushes() {
+    for kind in [ChangeKind::Added, ChangeKind::Removed, ChangeKind::Modified, ChangeKind::Moved] {
+        for of in
+            [ObjectKind::Table, ObjectKind::Chain, ObjectKind::Rule, ObjectKind::Set, ObjectKind::Element]
+        {
+            for source in [Source::Nft, Source::IptablesNft, Source::IptablesLegacy] {
+                let change = Change { source, family: "ip".into(), ..object(of, kind, "x", "text") };
+                let text = plain(&text(&result(vec![change], vec![]), &options(None)));
+                assert!(!text.contains(" flush ") && !text.contains(" -F"), "{text}");
+                assert!(!text.contains("-restore FILE"), "{text}");
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Who and when, in words. An author whom no evidence decides is `unknown`, with the window and the
+//! candidates, and never more than that.
+
+use super::escape::terminal;
+use super::time::{Reference, relative, utc};
+use crate::model::{Author, Change, Evidence, Window};
+use chrono::{DateTime, Utc};
+
+/// The lines for an author and a time: the first says who and when, the others how it was done or who
+/// may have done it.
+pub(super) fn lines(
+    author: &Author,
+    time: Option<DateTime<Utc>>,
+    reference: Option<Reference>,
+) -> Vec<String> {
+    let when = when(author, time, reference);
+    if !author.is_known() {
+        return [vec![format!("by {} {when}", Author::UNKNOWN)], candidates(author)].concat();
+    }
+    let whence = whence(author).map(|whence| format!(", {whence}")).unwrap_or_default();
+    let mut lines = vec![
+        format!("by {} {when}", name(author)),
+        format!("evidence: {}{whence}", author.evidence.as_str()),
+    ];
+    // A line of its own: it may be long and hold anything.
+    lines.extend(ran(author).map(|ran| format!("ran: {ran}")));
+    lines
+}
+
+/// `ops1`, `ops1 as root`, `dockerd.service`, `unknown`.
+pub(super) fn name(author: &Author) -> String {
+    if !author.is_known() {
+        return Author::UNKNOWN.to_owned();
+    }
+    let name = terminal(&author.name);
+    match (author.auid, author.uid) {
+        (Some(login), Some(0)) if login != 0 => format!("{name} as root"),
+        (Some(login), Some(uid)) if login != uid => format!("{name} as uid {uid}"),
+        _ => name,
+    }
+}
+
+/// `by ops1`, `by an unknown author`.
+pub(super) fn by(author: &Author) -> String {
+    if author.is_known() { format!("by {}", name(author)) } else { "by an unknown author".to_owned() }
+}
+
+/// What the evidence is worth, in a sentence's half.
+pub(super) fn meaning(evidence: Evidence) -> &'static str {
+    match evidence {
+        Evidence::Audit => "a kernel audit record of this very transaction",
+        Evidence::Process => "the process that the kernel named, looked up while it ran",
+        Evidence::AuditLog => "audit history; only one login changed the table then",
+        Evidence::Git => "a commit in the repository",
+        Evidence::None => "nothing decides it",
+    }
+}
+
+/// Whether all the changes have one author and one time, so that it can be said once.
+pub(super) fn same(changes: &[&Change]) -> bool {
+    changes.windows(2).all(|pair| pair[0].author == pair[1].author && pair[0].time == pair[1].time)
+}
+
+/// `between A and B`, or `before B (nobody looked earlier)`.
+pub(super) fn window(window: Window) -> String {
+    match window.from {
+        Some(from) => format!("between {} and {}", utc(from), utc(window.to)),
+        None => format!("before {} (no earlier look)", utc(window.to)),
+    }
+}
+
+fn when(author: &Author, time: Option<DateTime<Utc>>, reference: Option<Reference>) -> String {
+    match (time, author.window) {
+        (Some(time), _) => format!("at {}", relative(time, reference)),
+        (None, Some(span)) => window(span),
+        (None, None) => "at a time that is not known".to_owned(),
+    }
+}
+
+/// In which unit, on which terminal, from where.
+fn whence(author: &Author) -> Option<String> {
+    let parts: Vec<String> = [
+        author.unit.as_deref().filter(|unit| *unit != author.name).map(|u| format!("unit {}", terminal(u))),
+        author.tty.as_deref().map(|tty| format!("on {}", terminal(tty))),
+        author.remote.as_deref().map(|remote| format!("from {}", terminal(remote))),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// The command line, else the executable, else the process name.
+fn ran(author: &Author) -> Option<String> {
+    [&author.cmdline, &author.exe, &author.comm].into_iter().flatten().next().map(|ran| terminal(ran))
+}
+
+fn candidates(author: &Author) -> Vec<String> {
+    author
+        .candidates
+        .iter()
+        .map(|candidate| {
+            // A candidate carries the evidence of its own record, or none: its name counts either way.
+            let whence = whence(candidate).map(|whence| format!(", {whence}")).unwrap_or_default();
+            let ran = ran(candidate).map(|ran| format!(", ran: {ran}")).unwrap_or_default();
+            format!("candidate: {}{whence}{ran}", terminal(&candidate.name))
+        })
+        .collect()
+}
