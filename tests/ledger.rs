@@ -150,6 +150,54 @@ fn hostile_text_reaches_git_escaped_and_comes_back_exact() {
 }
 
 #[test]
+fn each_kind_of_event_has_a_readable_subject() {
+    let place = Place::with_baseline();
+    let repo = place.open();
+    let check = |expect: &str, alter: &dyn Fn(&mut Event)| {
+        let mut event = event("ops1");
+        alter(&mut event);
+        append(&repo, &web(), &files(1), &mut event).unwrap();
+        assert_eq!(git_ok(&place.root, &["log", "-1", "--format=%s", "live/web-01"]).trim_end(), expect);
+    };
+    check("reverted: inet filter: 2 changes (ops1)", &|e| {
+        e.kind = EventKind::Reverted;
+        e.changes.push(e.changes[0].clone());
+    });
+    check("drift: 2 changes in 2 tables (ops1)", &|e| {
+        e.changes.push(Change { table: "nat".into(), ..e.changes[0].clone() });
+    });
+    check("drift: inet filter blocklist: element added (ops1)", &|e| {
+        let (object, name) = (ObjectKind::Element, Some("blocklist".to_owned()));
+        e.changes[0] = Change { chain: None, object, name, ..e.changes[0].clone() };
+    });
+    check("drift: inet filter input: chain modified (ops1)", &|e| {
+        let name = Some("input".to_owned());
+        let kind = ChangeKind::Modified;
+        e.changes[0] = Change { kind, object: ObjectKind::Chain, name, ..e.changes[0].clone() };
+    });
+    check("approved: inet filter input: rule added (Ann Example)", &|e| {
+        e.kind = EventKind::Approved;
+        let approver = "Ann Example <ann@example.org>".to_owned();
+        e.approval = Some(Approval { approver, ..Approval::default() });
+    });
+    check("gap: audit: 3 records lost (unknown)", &|e| {
+        e.kind = EventKind::Gap;
+        e.author = Author::unknown(None, Vec::new());
+        e.changes.clear();
+        let (source, reason) = ("audit".to_owned(), "3 records lost".to_owned());
+        e.gaps = vec![Gap { source, reason, hint: None, blinds_verdict: false }];
+    });
+    check("transient: made and undone between two looks (ops1)", &|e| {
+        e.kind = EventKind::Transient;
+        e.changes.clear();
+    });
+    check("checkpoint: open differences: 1 (ops1)", &|e| {
+        e.kind = EventKind::Checkpoint;
+        e.changes.clear();
+    });
+}
+
+#[test]
 fn bytes_are_kept_whatever_git_is_configured_to_do() {
     let place = Place::new();
     let home = place.dir.path().join("home");
@@ -309,6 +357,24 @@ fn a_merged_review_is_read_as_the_baseline_from_the_commit_not_from_the_working_
     assert_eq!(baseline.author, "Tester <tester@example.org>");
 }
 
+#[test]
+fn who_approves_is_the_login_behind_sudo_and_not_roots_git_configuration() {
+    let place = Place::with_baseline();
+    let home = place.dir.path();
+    fs::write(home.join(".gitconfig"), "[user]\n name = Root\n email = root@example.org\n").unwrap();
+    // The kernel's login uid is set as pam_loginuid does it; 1 is `daemon` on every Linux.
+    let as_login = ["sh", "-c", "echo 1 > /proc/self/loginuid && exec \"$0\" \"$@\""];
+    let identity = |through: &[&str]| {
+        let mut command = child_through("identity", &place.root, through);
+        assert_success(&command.env("HOME", home).env_remove("SUDO_USER").output().unwrap());
+        fs::read_to_string(home.join("identity")).unwrap()
+    };
+    assert_eq!(identity(&as_login), "daemon <daemon@web-01> daemon");
+    git_ok(&place.root, &["config", "user.name", "Shared"]);
+    git_ok(&place.root, &["config", "user.email", "shared@example.org"]);
+    assert_eq!(identity(&as_login), "Shared <shared@example.org> daemon");
+}
+
 // ---------------------------------------------------------------- repositories that cannot be used
 
 #[test]
@@ -358,6 +424,19 @@ fn a_repository_of_another_user_is_refused_with_its_owner() {
     assert!(matches!(Repository::create(&place.root), Err(LedgerError::ForeignOwner { .. })));
     chown(&place.root, Some(0), None).unwrap();
     assert!(matches!(Repository::open(&place.root), Err(LedgerError::ForeignOwner { .. })));
+}
+
+#[test]
+fn a_repository_that_the_user_declared_safe_is_opened_and_a_broken_configuration_is_named() {
+    let place = Place::with_baseline();
+    run("chown", &["-R", "65534", place.root.to_str().unwrap()]);
+    let home = place.dir.path();
+    fs::write(home.join(".gitconfig"), format!("[safe]\n directory = {}\n", place.root.display())).unwrap();
+    assert_success(&child("append-20", &place.root).env("HOME", home).output().unwrap());
+    fs::write(home.join(".gitconfig"), "[core\n broken").unwrap();
+    assert_success(&child("broken-configuration", &place.root).env("HOME", home).output().unwrap());
+    run("chown", &["-R", "0", place.root.to_str().unwrap()]);
+    assert_whole(&place.root, 20);
 }
 
 #[test]
@@ -446,16 +525,19 @@ fn a_second_writer_is_told_who_holds_the_lock_and_readers_are_not_held_up() {
 fn killed_at_any_instant_the_ledger_is_whole() {
     let place = Place::with_baseline();
     let rounds = std::env::var("FWDRIFT_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(60);
+    let mut mended = 0;
     for round in 0..rounds {
         let mut process = child("append-forever", &place.root).spawn().unwrap();
         std::thread::sleep(std::time::Duration::from_micros(8_000 + (round * 7919) % 23_000));
         process.kill().unwrap();
         process.wait().unwrap();
         // The next run must work at once, and number on.
+        mended += place.open().lock().unwrap().recovered().len();
         append(&place.open(), &web(), &files(round), &mut event("ops1")).unwrap();
     }
     let count = place.open().events(&web()).unwrap().len();
     assert!(count as u64 > rounds, "the children appended nothing");
+    eprintln!("{rounds} kills, {count} events, {mended} files of killed processes removed");
     assert_whole(&place.root, count);
 }
 
@@ -536,7 +618,7 @@ fn a_read_only_repository_can_be_read_and_refuses_writing_with_a_hint() {
 
 // ---------------------------------------------------------------- the other side of these tests
 
-/// Run by the tests above as a process of its own, with a role; by itself it plays one role once.
+/// Run by the tests here as a process of its own, with a role; by itself it plays one role once.
 #[test]
 fn a_process_of_its_own_appends_and_approves() {
     match std::env::var(ROLE) {
@@ -580,6 +662,16 @@ fn play(role: &str, root: &Path) {
             let big = Files::from([("nft/big.nft".to_owned(), noise(300_000))]);
             let error = append(&repo, &web(), &big, &mut event("ops1")).unwrap_err();
             assert!(error.hint().is_some(), "{error:?}");
+        }
+        "identity" => {
+            let identity = Identity::of_this_process(&Repository::open(root).unwrap(), &web());
+            fs::write(root.parent().unwrap().join("identity"), format!("{identity} {}", identity.login))
+                .unwrap();
+        }
+        "broken-configuration" => {
+            let error = Repository::open(root).err().unwrap();
+            assert!(matches!(error, LedgerError::GitConfig { .. }), "{error:?}");
+            assert!(error.to_string().contains(".gitconfig"), "{error}");
         }
         "read-only" => play_read_only(root),
         "full-disk" => play_full_disk(root),

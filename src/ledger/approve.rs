@@ -65,7 +65,7 @@ impl Repository {
         let new_root = tree::with_directory(git, root.as_ref(), &path, after)?;
         let new_root = git.find_tree(new_root).map_err(fail())?;
         let author = identity.signature(host, Utc::now()).map_err(fail())?;
-        let text = message.render(host, identity.login.as_deref());
+        let text = message.render(host, &identity.login);
         let parents: Vec<&Commit<'_>> = parent.iter().collect();
         let commit = git.commit(None, &author, &author, &text, &new_root, &parents).map_err(fail())?;
         worktree::remember(&self.state_dir(), &path, before)?;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thiserror::Error;
 
-/// A failure of the ledger. The message says what happened; [`LedgerError::hint`] what to do next.
+/// A failure of the ledger. The message says all that happened, with its cause (so there is no `source`);
+/// [`LedgerError::hint`] what to do next.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum LedgerError {
@@ -162,24 +163,24 @@ pub enum LedgerError {
         candidates: Vec<String>,
     },
     /// A file operation failed.
-    #[error("cannot {action} {}", path.display())]
+    #[error("cannot {action} {}: {error}", path.display())]
     Io {
         /// What was tried, as a verb.
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
         /// The system's error.
-        source: io::Error,
+        error: io::Error,
     },
     /// libgit2 failed.
-    #[error("cannot {action} in {}: {}", path.display(), source.message())]
+    #[error("cannot {action} in {}: {}", path.display(), error.message())]
     Git {
         /// What was tried, as a verb.
         action: &'static str,
         /// The git directory.
         path: PathBuf,
         /// libgit2's error.
-        source: git2::Error,
+        error: git2::Error,
     },
 }
 
@@ -189,11 +190,11 @@ fn or_absent(commit: &Option<String>) -> &str {
 
 impl LedgerError {
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { action, path: path.to_owned(), source }
+        move |error| Self::Io { action, path: path.to_owned(), error }
     }
 
     pub(super) fn git(action: &'static str, path: &Path) -> impl FnOnce(git2::Error) -> Self {
-        move |source| Self::Git { action, path: path.to_owned(), source }
+        move |error| Self::Git { action, path: path.to_owned(), error }
     }
 
     /// What to do next, as a sentence or a command.
@@ -230,8 +231,8 @@ impl LedgerError {
                 format!("give more digits of one of: {}", candidates.join(", "))
             }
             Self::NothingToApprove { .. } | Self::WrongLock { .. } | Self::WrongHost { .. } => return None,
-            Self::Io { path, source, .. } => return obstacle_hint(&source.to_string(), path),
-            Self::Git { path, source, .. } => return obstacle_hint(source.message(), path),
+            Self::Io { path, error, .. } => return obstacle_hint(&error.to_string(), path),
+            Self::Git { path, error, .. } => return obstacle_hint(error.message(), path),
         })
     }
 }

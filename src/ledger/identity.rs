@@ -20,8 +20,8 @@ pub struct Identity {
     pub name: String,
     /// The address in the commit.
     pub email: String,
-    /// The account behind the process, as far as the system knows it.
-    pub login: Option<String>,
+    /// The account behind the process, as [`login_behind`] finds it.
+    pub login: String,
 }
 
 impl Identity {
@@ -30,20 +30,16 @@ impl Identity {
     /// `user.name` and `user.email` of the repository, else of that person's own git configuration (behind
     /// sudo, the one in their home, never root's), else `login <login@host>`.
     pub fn of_this_process(repository: &Repository, host: &HostName) -> Self {
-        let login = login_behind();
+        let passwd = passwd();
+        let person = person_behind(&passwd);
         let own = git_identity(&[repository.git.commondir().join("config")]);
-        let personal = || git_identity(&personal_configs(login.as_deref()));
-        Self::choose(own.or_else(personal), login, host)
+        let configured = own.or_else(|| git_identity(&personal_configs(person.uid, &passwd)));
+        Self::choose(configured, person.name, host)
     }
 
-    fn choose(configured: Option<(String, String)>, login: Option<String>, host: &HostName) -> Self {
-        match configured {
-            Some((name, email)) => Self { name, email, login },
-            None => {
-                let name = login.clone().unwrap_or_else(|| Author::UNKNOWN.to_owned());
-                Self { email: address(&name, host), name, login }
-            }
-        }
+    fn choose(configured: Option<(String, String)>, login: String, host: &HostName) -> Self {
+        let (name, email) = configured.unwrap_or_else(|| (login.clone(), address(&login, host)));
+        Self { name, email, login }
     }
 
     pub(super) fn signature(
@@ -96,46 +92,57 @@ fn signature(
     Signature::new(&name, &email, &Time::new(time.timestamp().max(0), 0))
 }
 
-/// The account that is behind this process: the login uid that the kernel keeps
-/// (`/proc/self/loginuid`, see pam_loginuid(8)), else sudo's word, else the process's uid.
-pub fn login_behind() -> Option<String> {
+/// The account behind this process: of the login uid that the kernel keeps (`/proc/self/loginuid`, see
+/// pam_loginuid(8)), else the one that sudo names, else of the process's own uid. `uid1234` if it has no name.
+pub fn login_behind() -> String {
+    person_behind(&passwd()).name
+}
+
+/// An account.
+#[derive(Debug, PartialEq, Eq)]
+struct Person {
+    uid: u32,
+    name: String,
+}
+
+fn passwd() -> String {
+    String::from_utf8_lossy(&fs::read("/etc/passwd").unwrap_or_default()).into_owned()
+}
+
+fn person_behind(passwd: &str) -> Person {
     let text = fs::read_to_string("/proc/self/loginuid").unwrap_or_default();
     // 4294967295 means that no login is behind the process.
     let auid = text.trim().parse::<u32>().ok().filter(|uid| *uid != u32::MAX);
     let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let uid = rustix::process::getuid().as_raw();
-    let sudo = env("SUDO_USER").filter(|_| uid == 0).zip(env("SUDO_UID").and_then(|id| id.parse().ok()));
-    let passwd = fs::read("/etc/passwd").unwrap_or_default();
-    login_from(auid, sudo, uid, &String::from_utf8_lossy(&passwd))
+    let own = rustix::process::getuid().as_raw();
+    // Anyone can set these variables; but as root they can do everything anyway.
+    let sudo = env("SUDO_UID").and_then(|uid| uid.parse().ok()).zip(env("SUDO_USER"));
+    let sudo = sudo.filter(|_| own == 0).map(|(uid, name)| Person { uid, name });
+    choose_person(auid, sudo, own, passwd)
 }
 
-fn login_from(auid: Option<u32>, sudo: Option<(String, u32)>, uid: u32, passwd: &str) -> Option<String> {
-    let person = auid.or(sudo.as_ref().map(|(_, uid)| *uid)).unwrap_or(uid);
+fn choose_person(auid: Option<u32>, sudo: Option<Person>, own: u32, passwd: &str) -> Person {
+    let uid = auid.or(sudo.as_ref().map(|person| person.uid)).unwrap_or(own);
     // An account of a directory service is not in the file, but sudo knows its name.
-    let from_sudo = sudo.filter(|(_, uid)| *uid == person).map(|(name, _)| name);
-    let account = account(passwd, |fields| fields[2].parse() == Ok(person));
-    account.map(|fields| fields[0].to_owned()).or(from_sudo).or_else(|| Some(format!("uid{person}")))
+    let from_sudo = sudo.filter(|person| person.uid == uid).map(|person| person.name);
+    let from_file = account(passwd, uid).map(|fields| fields[0].to_owned());
+    Person { uid, name: from_file.or(from_sudo).unwrap_or_else(|| format!("uid{uid}")) }
 }
 
-/// The fields of the first line of passwd(5) that `wanted` takes.
-fn account(passwd: &str, wanted: impl Fn(&[&str]) -> bool) -> Option<Vec<&str>> {
+/// The fields of the account's line in passwd(5).
+fn account(passwd: &str, uid: u32) -> Option<Vec<&str>> {
     let lines = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    lines.filter(|fields| fields.len() >= 6).find(|fields| wanted(fields))
+    lines.filter(|fields| fields.len() >= 6).find(|fields| fields[2].parse() == Ok(uid))
 }
 
 /// The git configuration files of the account, the strongest first (git-config(1), FILES).
-fn personal_configs(login: Option<&str>) -> Vec<PathBuf> {
-    let passwd = fs::read("/etc/passwd").unwrap_or_default();
-    let passwd = String::from_utf8_lossy(&passwd);
-    let me = rustix::process::geteuid().as_raw();
-    let person = login.and_then(|login| account(&passwd, |fields| fields[0] == login));
-    let is_me = person.as_ref().is_none_or(|fields| fields[2].parse() == Ok(me));
-    if is_me {
-        let found = [Config::find_global(), Config::find_xdg(), Config::find_system()];
-        return found.into_iter().flatten().collect();
+fn personal_configs(uid: u32, passwd: &str) -> Vec<PathBuf> {
+    if uid == rustix::process::geteuid().as_raw() {
+        return [Config::find_global(), Config::find_xdg()].into_iter().flatten().collect();
     }
-    let home = person.map(|fields| PathBuf::from(fields[5])).unwrap_or_default();
-    vec![home.join(".gitconfig"), home.join(".config/git/config"), PathBuf::from("/etc/gitconfig")]
+    let Some(fields) = account(passwd, uid) else { return Vec::new() };
+    let home = Path::new(fields[5]);
+    vec![home.join(".gitconfig"), home.join(".config/git/config")]
 }
 
 /// The first file that has both a name and an address. Another person's file may be anything: only a plain
@@ -170,28 +177,49 @@ mod tests {
         super::super::message::signature_text(&event_signature(author, &host(), Utc::now()).unwrap())
     }
 
+    fn check(auid: Option<u32>, sudo: Option<(u32, &str)>, expect: (u32, &str)) {
+        let sudo = sudo.map(|(uid, name)| Person { uid, name: name.to_owned() });
+        let (uid, name) = expect;
+        assert_eq!(choose_person(auid, sudo, 0, PASSWD), Person { uid, name: name.to_owned() });
+    }
+
     #[test]
     fn the_login_behind_sudo_wins_over_root() {
-        let sudo = Some(("ops1".to_owned(), 1001));
-        assert_eq!(login_from(Some(1001), None, 0, PASSWD).as_deref(), Some("ops1"));
-        assert_eq!(login_from(None, sudo.clone(), 0, PASSWD).as_deref(), Some("ops1"));
-        assert_eq!(login_from(None, None, 0, PASSWD).as_deref(), Some("root"));
-        assert_eq!(login_from(Some(0), sudo, 0, PASSWD).as_deref(), Some("root"));
+        check(Some(1001), None, (1001, "ops1"));
+        check(None, Some((1001, "ops1")), (1001, "ops1"));
+        check(None, None, (0, "root"));
+        check(Some(0), Some((1001, "ops1")), (0, "root"));
     }
 
     #[test]
     fn an_account_that_is_not_in_passwd_is_named_by_sudo_or_by_its_number() {
-        let ldap = Some(("anna".to_owned(), 70_000));
-        assert_eq!(login_from(Some(70_000), ldap.clone(), 0, PASSWD).as_deref(), Some("anna"));
-        assert_eq!(login_from(Some(80_000), ldap, 0, PASSWD).as_deref(), Some("uid80000"));
+        check(Some(70_000), Some((70_000, "anna")), (70_000, "anna"));
+        check(Some(80_000), Some((70_000, "anna")), (80_000, "uid80000"));
+    }
+
+    #[test]
+    fn behind_sudo_roots_own_git_configuration_is_not_asked() {
+        let home = |uid| personal_configs(uid, PASSWD);
+        assert_eq!(home(1001)[0], Path::new("/home/ops1/.gitconfig"));
+        assert!(home(80_000).is_empty());
     }
 
     #[test]
     fn without_git_configuration_the_login_is_the_identity() {
-        let identity = Identity::choose(None, Some("ops1".into()), &host());
+        let identity = Identity::choose(None, "ops1".into(), &host());
         assert_eq!(identity.to_string(), "ops1 <ops1@web-01>");
-        let named = Identity::choose(Some(("Ann".into(), "ann@x.org".into())), Some("ops1".into()), &host());
-        assert_eq!((named.name.as_str(), named.login.as_deref()), ("Ann", Some("ops1")));
+        let named = Identity::choose(Some(("Ann".into(), "ann@x.org".into())), "ops1".into(), &host());
+        assert_eq!((named.name.as_str(), named.login.as_str()), ("Ann", "ops1"));
+    }
+
+    #[test]
+    fn a_git_configuration_that_is_no_plain_file_is_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let (good, broken) = (dir.path().join("good"), dir.path().join("broken"));
+        fs::write(&good, "[user]\n name = \"Ann <x>\"\n email = ann@example.org\n").unwrap();
+        fs::write(&broken, "[user\n name = X").unwrap();
+        let files = [dir.path().to_owned(), dir.path().join("absent"), "/dev/zero".into(), broken, good];
+        assert_eq!(git_identity(&files), Some(("Ann ?x?".into(), "ann@example.org".into())));
     }
 
     #[test]

@@ -60,44 +60,15 @@ impl Lock {
             .map_err(LedgerError::io("open the lock", &path))?;
         wait(&mut file, &path, patience)?;
         let died = killed_holder(&mut file, &path)?;
-        write_holder(&mut file).map_err(LedgerError::io("write the lock", &path))?;
         let forced = state_dir.join("libgit2.config");
         if fs::read(&forced).ok().as_deref() != Some(FORCED_CONFIG.as_bytes()) {
             write_atomic(&forced, FORCED_CONFIG.as_bytes())?;
         }
         let writer = open_for_writing(root, &forced)?;
-        let mut lock = Self { file, path, writer, recovered: Vec::new() };
-        lock.recovered = lock.remove_stale(died)?;
-        Ok(lock)
-    }
-
-    /// Removes git's locks on our references and our temporary files where their maker is surely dead.
-    ///
-    /// A lock file is stale if it was made before this boot, or after a fwdrift took this lock that was
-    /// then killed: only fwdrift moves `live/*`, and others hold the lock of `main` for milliseconds,
-    /// which `refs::advance` would wait for; so a fresh one is looked at twice.
-    fn remove_stale(&self, died: Option<SystemTime>) -> Result<Vec<PathBuf>, LedgerError> {
-        let boot = boot_time();
-        let is_stale = |made: SystemTime| boot.is_some_and(|b| made < b) || died.is_some_and(|d| made >= d);
-        let heads = self.writer.commondir().join("refs/heads");
-        let mut suspects = vec![self.writer.commondir().join(format!("{MAIN}.lock"))];
-        suspects.extend(names_in(&heads.join("live"), |name| name.ends_with(".lock")));
-        suspects.retain(|path| modified(path).is_some_and(is_stale));
-        if !suspects.is_empty() {
-            let seen: Vec<_> = suspects.iter().map(|path| modified(path)).collect();
-            sleep(Duration::from_millis(200));
-            let mut before = seen.into_iter();
-            suspects.retain(|path| before.next().is_some_and(|then| then == modified(path)));
-        }
-        if died.is_some() {
-            if let Some(state_dir) = self.path.parent() {
-                suspects.extend(names_in(state_dir, |name| name.starts_with(TEMPORARY_PREFIX)));
-            }
-        }
-        for path in &suspects {
-            fs::remove_file(path).map_err(LedgerError::io("remove the stale", path))?;
-        }
-        Ok(suspects)
+        // The killed holder's mark stays until all that it left is gone: this process may be killed, too.
+        let recovered = remove_stale(writer.commondir(), state_dir, died)?;
+        write_holder(&mut file).map_err(LedgerError::io("write the lock", &path))?;
+        Ok(Self { file, path, writer, recovered })
     }
 }
 
@@ -106,6 +77,37 @@ impl Drop for Lock {
         // If this fails, the next holder only takes a second look at locks made since.
         let _ = self.file.set_len(0);
     }
+}
+
+/// Removes git's locks on our references and our temporary files where their maker is surely dead.
+///
+/// A lock file is stale if it was made before this boot, or after a fwdrift that was then killed took our
+/// lock: only fwdrift moves `live/*`, and others hold the lock of `main` for milliseconds, so that one that is
+/// still there at a second look is nobody's.
+fn remove_stale(
+    git_dir: &Path,
+    state_dir: &Path,
+    died: Option<SystemTime>,
+) -> Result<Vec<PathBuf>, LedgerError> {
+    let boot = boot_time();
+    let is_stale = |made: SystemTime| boot.is_some_and(|b| made < b) || died.is_some_and(|d| made >= d);
+    let mut suspects = vec![git_dir.join(format!("{MAIN}.lock"))];
+    suspects.extend(names_in(&git_dir.join("refs/heads/live"), |name| name.ends_with(".lock")));
+    let mut seen: Vec<(PathBuf, SystemTime)> =
+        suspects.into_iter().filter_map(|path| modified(&path).map(|made| (path, made))).collect();
+    seen.retain(|(_, made)| is_stale(*made));
+    if !seen.is_empty() {
+        sleep(Duration::from_millis(200));
+        seen.retain(|(path, made)| modified(path) == Some(*made));
+    }
+    let mut stale: Vec<PathBuf> = seen.into_iter().map(|(path, _)| path).collect();
+    if died.is_some() {
+        stale.extend(names_in(state_dir, |name| name.starts_with(TEMPORARY_PREFIX)));
+    }
+    for path in &stale {
+        fs::remove_file(path).map_err(LedgerError::io("remove the stale", path))?;
+    }
+    Ok(stale)
 }
 
 fn wait(file: &mut File, path: &Path, patience: Duration) -> Result<(), LedgerError> {

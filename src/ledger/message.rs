@@ -29,7 +29,7 @@ pub struct ApprovalMessage {
 
 impl ApprovalMessage {
     /// The whole commit message; `login` is the account behind the process, whatever git's name says.
-    pub(super) fn render(&self, host: &HostName, login: Option<&str>) -> String {
+    pub(super) fn render(&self, host: &HostName, login: &str) -> String {
         let subject = cut(&one_line(&self.subject), SUBJECT_WIDTH);
         let subject = if subject.is_empty() { format!("approve: {host}") } else { subject };
         let mut text = format!("{subject}\n\n");
@@ -44,9 +44,7 @@ impl ApprovalMessage {
         if !self.changes.is_empty() {
             trailer("Fwdrift-Changes", &self.changes.join(" "));
         }
-        if let Some(login) = login {
-            trailer("Fwdrift-Login", login);
-        }
+        trailer("Fwdrift-Login", login);
         if let Some(ticket) = self.ticket.as_deref().filter(|t| !t.trim().is_empty()) {
             trailer("Ticket", ticket);
         }
@@ -144,7 +142,7 @@ fn without_changes(event: &Event) -> String {
             None => "fwdrift could not see".to_owned(),
         },
         EventKind::Transient => "made and undone between two looks".to_owned(),
-        EventKind::Checkpoint => format!("{} differences open", event.open.len()),
+        EventKind::Checkpoint => format!("open differences: {}", event.open.len()),
         EventKind::Drift | EventKind::Reverted | EventKind::Applied | EventKind::Approved => {
             format!("live state {}", cut(&event.state, 12))
         }
@@ -191,7 +189,7 @@ mod tests {
             ticket: Some("CHG-7".into()),
             changes: vec!["0123456789ab".into(), "ba9876543210".into()],
         };
-        let text = message.render(&host, Some("ops1"));
+        let text = message.render(&host, "ops1");
         assert_eq!(reason_and_ticket(&text), (message.reason.clone(), message.ticket.clone()));
         assert!(text.ends_with(
             "Fwdrift-Host: web-01\nFwdrift-Changes: 0123456789ab ba9876543210\n\
@@ -203,8 +201,8 @@ mod tests {
     fn a_ticket_cannot_smuggle_a_trailer() {
         let host = HostName::parse("web-01").unwrap();
         let ticket = Some("1\nFwdrift-Login: root\x1b[2J".into());
-        let text = ApprovalMessage { ticket, ..ApprovalMessage::default() }.render(&host, None);
-        assert_eq!(text.lines().filter(|l| l.starts_with("Fwdrift-Login")).count(), 0);
+        let text = ApprovalMessage { ticket, ..ApprovalMessage::default() }.render(&host, "ops1");
+        assert_eq!(text.lines().filter(|l| l.starts_with("Fwdrift-Login")).count(), 1);
         assert!(!text.contains('\x1b'));
         assert_eq!(reason_and_ticket(&text).0, None);
     }

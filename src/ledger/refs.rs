@@ -1,6 +1,7 @@
 //! References: read strictly, moved only from the value that was read.
 
 use super::error::LedgerError;
+use super::store::sync_dir;
 use git2::{Commit, ErrorClass, ErrorCode, Oid, Repository};
 use std::path::PathBuf;
 use std::thread::sleep;
@@ -38,6 +39,8 @@ pub(super) fn advance(
     new: Oid,
     log: &str,
 ) -> Result<bool, LedgerError> {
+    // libgit2 syncs each object and its directory, but not the directory above a new one.
+    sync_dir(&repo.commondir().join("objects"))?;
     let deadline = Instant::now() + PATIENCE;
     loop {
         let moved = match old {

@@ -2,7 +2,7 @@
 
 use super::error::LedgerError;
 use std::fs::{DirBuilder, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
@@ -15,19 +15,32 @@ pub(super) const TEMPORARY_PREFIX: &str = ".fwdrift-tmp-";
 /// # Errors
 /// [`LedgerError::Io`] with the step that failed; then `path` is as it was.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), LedgerError> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    make_private_dir(directory)?;
-    let mut file = tempfile::Builder::new()
-        .prefix(TEMPORARY_PREFIX)
-        .tempfile_in(directory)
-        .map_err(LedgerError::io("make a temporary file in", directory))?;
-    file.write_all(bytes).map_err(LedgerError::io("write", path))?;
-    file.as_file().sync_all().map_err(LedgerError::io("write", path))?;
-    file.persist(path).map_err(|e| LedgerError::io("replace", path)(e.error))?;
-    sync_dir(directory)
+    make_private_dir(parent(path))?;
+    replace(path, bytes, parent(path)).map_err(LedgerError::io("write", path))?;
+    sync_dir(parent(path))
+}
+
+/// As [`write_atomic`], with the temporary file in `scratch`, where a killed process may leave it.
+pub(super) fn write_atomic_from(scratch: &Path, path: &Path, bytes: &[u8]) -> Result<(), LedgerError> {
+    make_private_dir(parent(path))?;
+    match replace(path, bytes, scratch) {
+        // The git directory may be on another file system than the working tree.
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => write_atomic(path, bytes),
+        Err(error) => Err(LedgerError::io("write", path)(error)),
+        Ok(()) => sync_dir(parent(path)),
+    }
+}
+
+fn replace(path: &Path, bytes: &[u8], scratch: &Path) -> io::Result<()> {
+    let mut file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(scratch)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Makes `path` and what is missing above it, mode 0700.

@@ -7,7 +7,7 @@
 
 use super::error::LedgerError;
 use super::refs::{self, MAIN};
-use super::store::write_atomic;
+use super::store::{write_atomic, write_atomic_from};
 use super::tree;
 use git2::{Index, IndexEntry, IndexTime, ObjectType, Oid, Repository, Tree};
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,9 +48,9 @@ pub(super) fn follow(git: &Repository, state_dir: &Path) -> WorkingTree {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return WorkingTree::Updated,
         Err(error) => return WorkingTree::Behind(format!("{}: {error}", journal.display())),
     };
-    let outcome = match follow_all(git, &text) {
+    let outcome = match follow_all(git, state_dir, &text) {
         Ok(outcome) => outcome,
-        Err(error) => return WorkingTree::Behind(reason(&error)),
+        Err(error) => return WorkingTree::Behind(error.to_string()),
     };
     match fs::remove_file(&journal) {
         Ok(()) => outcome,
@@ -58,14 +58,7 @@ pub(super) fn follow(git: &Repository, state_dir: &Path) -> WorkingTree {
     }
 }
 
-fn reason(error: &LedgerError) -> String {
-    match error {
-        LedgerError::Io { source, .. } => format!("{error}: {source}"),
-        _ => error.to_string(),
-    }
-}
-
-fn follow_all(git: &Repository, journal: &str) -> Result<WorkingTree, LedgerError> {
+fn follow_all(git: &Repository, state_dir: &Path, journal: &str) -> Result<WorkingTree, LedgerError> {
     let fail = || LedgerError::git("update the working tree", git.commondir());
     let head = git.find_reference("HEAD").map_err(fail())?;
     let Some(root) = git.workdir().filter(|_| head.symbolic_target().ok().flatten() == Some(MAIN)) else {
@@ -82,7 +75,7 @@ fn follow_all(git: &Repository, journal: &str) -> Result<WorkingTree, LedgerErro
     let mut kept = Vec::new();
     for (path, befores) in directories {
         let target = tree::directory(git, &main, path)?;
-        let mut update = Update { git, root, index: &mut index, earlier: Vec::new() };
+        let mut update = Update { git, state_dir, root, index: &mut index, earlier: Vec::new() };
         for before in befores {
             let before = before.and_then(|id| git.find_tree(id).ok());
             update.earlier.push(blobs(before.as_ref(), path).map_err(fail())?);
@@ -121,6 +114,7 @@ enum Found {
 
 struct Update<'a> {
     git: &'a Repository,
+    state_dir: &'a Path,
     root: &'a Path,
     index: &'a mut Index,
     earlier: Vec<Blobs>,
@@ -214,7 +208,7 @@ impl Update<'_> {
         let full: PathBuf = self.root.join(path);
         if found != Found::File(blob) {
             let content = self.git.find_blob(blob).map_err(fail())?;
-            write_atomic(&full, content.content())?;
+            write_atomic_from(self.state_dir, &full, content.content())?;
         }
         let metadata = fs::symlink_metadata(&full).map_err(LedgerError::io("look at", &full))?;
         self.index.add(&index_entry(path, blob, &metadata)).map_err(fail())

@@ -72,8 +72,7 @@ pub fn approve(
     files: &Files,
     expected: Option<CommitId>,
 ) -> Result<Approved, LedgerError> {
-    let ann =
-        Identity { name: "Ann Example".into(), email: "ann@example.org".into(), login: Some("ann".into()) };
+    let ann = Identity { name: "Ann Example".into(), email: "ann@example.org".into(), login: "ann".into() };
     let message = ApprovalMessage {
         subject: format!("approve: 1 change on {host}"),
         reason: Some("Needed by the replica.\n\nSee the wiki.".into()),
