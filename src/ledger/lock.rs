@@ -83,19 +83,23 @@ impl Drop for Lock {
 ///
 /// A lock file is stale if it was made before this boot, or after a fwdrift that was then killed took our
 /// lock: only fwdrift moves `live/*`, and others hold the lock of `main` for milliseconds, so that one that is
-/// still there at a second look is nobody's.
+/// still there at a second look is nobody's. Git holds the lock of the index while a person writes a commit
+/// message, so only one from before this boot is stale.
 fn remove_stale(
     git_dir: &Path,
     state_dir: &Path,
     died: Option<SystemTime>,
 ) -> Result<Vec<PathBuf>, LedgerError> {
     let boot = boot_time();
-    let is_stale = |made: SystemTime| boot.is_some_and(|b| made < b) || died.is_some_and(|d| made >= d);
-    let mut suspects = vec![git_dir.join(format!("{MAIN}.lock"))];
+    let index = git_dir.join("index.lock");
+    let is_stale = |path: &Path, made: SystemTime| {
+        boot.is_some_and(|b| made < b) || (path != index && died.is_some_and(|d| made >= d))
+    };
+    let mut suspects = vec![git_dir.join(format!("{MAIN}.lock")), index.clone()];
     suspects.extend(names_in(&git_dir.join("refs/heads/live"), |name| name.ends_with(".lock")));
     let mut seen: Vec<(PathBuf, SystemTime)> =
         suspects.into_iter().filter_map(|path| modified(&path).map(|made| (path, made))).collect();
-    seen.retain(|(_, made)| is_stale(*made));
+    seen.retain(|(path, made)| is_stale(path, *made));
     if !seen.is_empty() {
         sleep(Duration::from_millis(200));
         seen.retain(|(path, made)| modified(path) == Some(*made));

@@ -4,6 +4,7 @@
 //! repository's own file counts: nothing that a user set for themselves changes what is stored.
 
 use super::error::LedgerError;
+use super::refs::MAIN;
 use super::store::{make_private_dir, sync_all_below, sync_dir};
 use git2::{Config, ConfigLevel, ErrorClass, ErrorCode, RepositoryInitOptions, RepositoryOpenFlags};
 use std::ffi::OsStr;
@@ -135,11 +136,13 @@ pub(super) fn create(path: &Path) -> Result<git2::Repository, LedgerError> {
         other => other?,
     };
     let git_dir = repo.commondir().to_owned();
+    let head = repo.find_reference("HEAD").map_err(LedgerError::git("read HEAD", &git_dir))?;
+    let elsewhere = head.symbolic_target().ok().flatten() != Some(MAIN);
     let is_unborn = matches!(repo.head(), Err(e) if e.code() == ErrorCode::UnbornBranch);
-    let has_main = repo.find_reference(super::refs::MAIN).is_ok();
-    if is_unborn && !has_main {
-        repo.set_head(super::refs::MAIN).map_err(LedgerError::git("name the first branch", &git_dir))?;
+    if elsewhere && is_unborn && repo.find_reference(MAIN).is_err() {
+        repo.set_head(MAIN).map_err(LedgerError::git("name the first branch", &git_dir))?;
     }
+    drop(head);
     Ok(repo)
 }
 

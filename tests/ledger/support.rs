@@ -1,6 +1,11 @@
 //! Repositories, events and child processes for the tests of the ledger.
 
-use super::*;
+use chrono::{DateTime, Duration};
+use fwdrift::ledger::*;
+use fwdrift::model::*;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
 pub const ROLE: &str = "FWDRIFT_TEST_ROLE";
 pub const ROOT: &str = "FWDRIFT_TEST_ROOT";
@@ -190,7 +195,11 @@ pub fn child_through(role: &str, root: &Path, through: &[&str]) -> Command {
     let mut line: Vec<std::ffi::OsString> = through.iter().map(Into::into).collect();
     line.push(me.into());
     let mut command = Command::new(&line[0]);
-    command.args(&line[1..]).args(["--exact", "a_process_of_its_own_appends_and_approves", "--nocapture"]);
+    command.args(&line[1..]).args([
+        "--exact",
+        "roles::a_process_of_its_own_appends_and_approves",
+        "--nocapture",
+    ]);
     command.env(ROLE, role).env(ROOT, root).stdout(Stdio::null()).stderr(Stdio::null());
     command
 }
