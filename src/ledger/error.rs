@@ -80,6 +80,16 @@ pub enum LedgerError {
         /// What could not be read.
         what: String,
     },
+    /// A commit has something else where a plain file or a directory must be.
+    #[error("{path:?} in the repository {} cannot be used: {why}", repository.display())]
+    Entry {
+        /// The repository's git directory.
+        repository: PathBuf,
+        /// The path inside the commit.
+        path: String,
+        /// What is there instead.
+        why: &'static str,
+    },
     /// Nothing has been approved yet.
     #[error("{} has no branch main yet: nothing is approved", path.display())]
     NoMain {
@@ -219,6 +229,7 @@ impl LedgerError {
                     path.display()
                 )
             }
+            Self::Entry { .. } => "replace it with plain files of plain names, and commit that".to_owned(),
             Self::GitConfig { .. } => "mend the file; `git config --list --show-origin` names it".to_owned(),
             Self::Locked { .. } => "wait for it to end; look at that process if it does not".to_owned(),
             Self::RefLocked { path, .. } => {

@@ -61,9 +61,8 @@ pub(super) fn with_directory(
     let child = match rest {
         None => replacement,
         Some(rest) => {
-            let below = root.and_then(|tree| tree.get_name(name));
-            let below = match below.filter(|entry| entry.kind() == Some(ObjectType::Tree)) {
-                Some(entry) => Some(repo.find_tree(entry.id()).map_err(fail())?),
+            let below = match root {
+                Some(root) => directory(repo, root, name)?,
                 None => None,
             };
             with_directory(repo, below.as_ref(), rest, replacement)?
@@ -86,7 +85,7 @@ pub(super) fn directory<'r>(
         Err(error) => return Err(damaged(repo, path, error.message())),
     };
     if entry.kind() != Some(ObjectType::Tree) {
-        return Err(damaged(repo, path, "it is not a directory"));
+        return Err(unusable(repo, path, "it is not a directory"));
     }
     repo.find_tree(entry.id()).map(Some).map_err(|e| damaged(repo, path, e.message()))
 }
@@ -101,7 +100,7 @@ pub(super) fn read(repo: &Repository, tree: &Tree<'_>) -> Result<Files, LedgerEr
 fn read_level(repo: &Repository, tree: &Tree<'_>, at: &str, files: &mut Files) -> Result<(), LedgerError> {
     for entry in tree.iter() {
         let shown = format!("{at}{}", String::from_utf8_lossy(entry.name_bytes()));
-        let name = entry.name().map_err(|_| damaged(repo, &shown, "its name is not UTF-8"))?;
+        let name = entry.name().map_err(|_| unusable(repo, &shown, "its name is not UTF-8"))?;
         let path = format!("{at}{name}");
         match (entry.kind(), entry.filemode()) {
             (Some(ObjectType::Tree), _) => {
@@ -109,7 +108,7 @@ fn read_level(repo: &Repository, tree: &Tree<'_>, at: &str, files: &mut Files) -
                 read_level(repo, &below, &format!("{path}/"), files)?;
             }
             (Some(ObjectType::Blob), 0o120_000) => {
-                return Err(damaged(repo, &path, "it is a symbolic link, and only plain files are read"));
+                return Err(unusable(repo, &path, "it is a symbolic link"));
             }
             (Some(ObjectType::Blob), _) => {
                 if name == KEEP {
@@ -118,7 +117,7 @@ fn read_level(repo: &Repository, tree: &Tree<'_>, at: &str, files: &mut Files) -
                 let blob = repo.find_blob(entry.id()).map_err(|e| damaged(repo, &path, e.message()))?;
                 files.insert(path, blob.content().to_vec());
             }
-            _ => return Err(damaged(repo, &path, "it is a submodule, and only plain files are read")),
+            _ => return Err(unusable(repo, &path, "it is a submodule")),
         }
     }
     Ok(())
@@ -148,6 +147,10 @@ pub(super) fn id_of_empty(repo: &Repository) -> Result<Oid, LedgerError> {
         Oid::hash_object(ObjectType::Tree, &raw)
     };
     hash().map_err(LedgerError::git("hash a directory", repo.commondir()))
+}
+
+fn unusable(repo: &Repository, path: &str, why: &'static str) -> LedgerError {
+    LedgerError::Entry { repository: repo.commondir().to_owned(), path: path.to_owned(), why }
 }
 
 /// The error of content that cannot be read.

@@ -148,3 +148,32 @@ fn who_approves_is_the_login_behind_sudo_and_not_roots_git_configuration() {
     git_ok(&place.root, &["config", "user.email", "shared@example.org"]);
     assert_eq!(identity(&as_login), "Shared <shared@example.org> daemon");
 }
+
+#[test]
+fn a_baseline_that_is_a_link_or_a_file_is_refused_and_left_alone() {
+    let place = Place::with_baseline();
+    let commit = |message: &str| {
+        git_ok(&place.root, &["add", "-A"]);
+        git_ok(&place.root, &["commit", "-qm", message]);
+    };
+    let check = || {
+        let repo = place.open();
+        let error = repo.baseline(&web()).unwrap_err();
+        assert!(matches!(error, LedgerError::Entry { .. }), "{error:?}");
+        assert!(error.hint().unwrap().contains("plain files"));
+    };
+    std::os::unix::fs::symlink("/etc/shadow", place.root.join("baselines/web-01/nft/x.nft")).unwrap();
+    commit("a link");
+    check();
+    fs::remove_dir_all(place.root.join("baselines/web-01")).unwrap();
+    fs::write(place.root.join("baselines/web-01"), "a file\n").unwrap();
+    commit("a file");
+    check();
+    fs::remove_dir_all(place.root.join("baselines")).unwrap();
+    fs::write(place.root.join("baselines"), "a file\n").unwrap();
+    commit("a file above");
+    let repo = place.open();
+    let error = approve(&repo, &web(), &files(2), repo.main_commit().unwrap()).unwrap_err();
+    assert!(matches!(error, LedgerError::Entry { .. }), "{error:?}");
+    assert_eq!(git_ok(&place.root, &["show", "main:baselines"]), "a file\n");
+}
