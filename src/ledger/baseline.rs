@@ -1,0 +1,102 @@
+//! The approved state of a host, read from the commit at `main`, never from the working tree.
+
+use super::error::LedgerError;
+use super::files::Files;
+use super::hostname::HostName;
+use super::repository::Repository;
+use super::{message, refs, tree};
+use crate::model::Approval;
+use chrono::{DateTime, Utc};
+use git2::{Commit, ErrorCode, Oid};
+use std::path::Path;
+
+/// What is approved for a host, and who approved it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Baseline {
+    /// The commit at `main` that this was read from.
+    pub commit: String,
+    /// The directory in that commit, `baselines/<host>`.
+    pub path: String,
+    /// The id of that directory's tree: equal ids, equal files.
+    pub tree: String,
+    /// Its files, relative to the directory.
+    pub files: Files,
+    /// The commit that gave the directory its present content, with its author, reason and ticket.
+    pub approval: Approval,
+    /// That commit's author, `name <email>`.
+    pub author: String,
+    /// That commit's author date.
+    pub time: DateTime<Utc>,
+    /// That commit's whole message.
+    pub message: String,
+}
+
+impl Repository {
+    /// What is approved for `host`; `None` if `main` or the directory does not exist.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`] if something cannot be read, or is neither a file nor a directory.
+    pub fn baseline(&self, host: &HostName) -> Result<Option<Baseline>, LedgerError> {
+        let Some(main) = refs::tip(&self.git, refs::MAIN)? else { return Ok(None) };
+        let path = host.baseline_path();
+        let unreadable = |e: git2::Error| tree::damaged(&self.git, "main", e.message());
+        let root = main.tree().map_err(unreadable)?;
+        let Some(directory) = tree::directory(&self.git, &root, &path)? else { return Ok(None) };
+        let approving = self.last_change(&main, &path, directory.id())?;
+        let message = String::from_utf8_lossy(approving.message_bytes()).into_owned();
+        let signature = approving.author();
+        let author = message::signature_text(&signature);
+        let time = DateTime::from_timestamp(signature.when().seconds(), 0)
+            .ok_or_else(|| tree::damaged(&self.git, "main", "a commit's date is out of range"))?;
+        let (reason, ticket) = message::reason_and_ticket(&message);
+        Ok(Some(Baseline {
+            commit: main.id().to_string(),
+            tree: directory.id().to_string(),
+            files: tree::read(&self.git, &directory)?,
+            approval: Approval {
+                commit: approving.id().to_string(),
+                approver: author.clone(),
+                reason,
+                ticket,
+            },
+            path,
+            author,
+            time,
+            message,
+        }))
+    }
+
+    /// The first commit, along first parents, in which `path` is `directory`: with a merge, the merge.
+    fn last_change<'r>(
+        &'r self,
+        main: &Commit<'r>,
+        path: &str,
+        directory: Oid,
+    ) -> Result<Commit<'r>, LedgerError> {
+        let unreadable = |e: git2::Error| tree::damaged(&self.git, "main", e.message());
+        let mut commit = main.clone();
+        // A shallow clone ends where its history was cut: there the parent is missing.
+        while let Some(parent) = first_parent(&commit).map_err(unreadable)? {
+            let entry = parent.tree().and_then(|root| root.get_path(Path::new(path)));
+            match entry {
+                Ok(entry) if entry.id() == directory => commit = parent,
+                Ok(_) => break,
+                Err(error) if error.code() == ErrorCode::NotFound => break,
+                Err(error) => return Err(unreadable(error)),
+            }
+        }
+        Ok(commit)
+    }
+}
+
+/// The first parent; `None` for a root commit and where a shallow clone was cut.
+fn first_parent<'r>(commit: &Commit<'r>) -> Result<Option<Commit<'r>>, git2::Error> {
+    if commit.parent_count() == 0 {
+        return Ok(None);
+    }
+    match commit.parent(0) {
+        Ok(parent) => Ok(Some(parent)),
+        Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
