@@ -47,6 +47,21 @@ pub struct Evidences<'a> {
     /// Which changes came about without any transaction, such as an element whose time ran out: those have no
     /// author, whoever changed the table meanwhile.
     pub without_transaction: &'a dyn Fn(&Change) -> bool,
+    /// Which events fwdrift itself made in scratch namespaces ([`is_scratch`]): their generations are small
+    /// numbers, as those of a host that has just booted, and would be a second claim to them.
+    pub scratch: &'a dyn Fn(&AuditEvent) -> bool,
+}
+
+/// `argv[0]` of the programs that fwdrift runs in scratch namespaces, so that their audit events are known.
+pub const SCRATCH_ARGV0: &str = "fwdrift-scratch";
+
+/// Whether fwdrift, whose executable is `own_exe`, made this event in a scratch namespace: by itself, or through
+/// a program that it ran as [`SCRATCH_ARGV0`]. Who imitates that only takes away the record of their own change,
+/// which leaves its author unknown.
+pub fn is_scratch(event: &AuditEvent, own_exe: &[u8]) -> bool {
+    let exe = event.syscall.as_ref().and_then(|syscall| syscall.exe.as_deref());
+    let argv0 = event.proctitle.as_deref().and_then(|title| title.split(|b| *b == 0).next());
+    exe == Some(own_exe) || argv0 == Some(SCRATCH_ARGV0.as_bytes())
 }
 
 /// Which generations made which table's changes.
@@ -161,7 +176,8 @@ fn decide(key: &TableKey, span: Option<&Span>, window: Window, evidences: &Evide
     let timely = |event: &&AuditEvent| {
         window.from.is_none_or(|from| event.time >= from - slack) && event.time <= window.to + SLACK
     };
-    let timely: Vec<&AuditEvent> = evidences.history.iter().filter(timely).collect();
+    let foreign = |event: &&AuditEvent| (evidences.scratch)(event);
+    let timely: Vec<&AuditEvent> = evidences.history.iter().filter(timely).filter(|e| !foreign(e)).collect();
     let within = |cfg: &NetfilterCfg| key.legacy || span.is_none_or(|span| span.holds(cfg));
     let of_table = |event: &&AuditEvent| event.netfilter.iter().any(|cfg| key.names(cfg) && within(cfg));
     let records: Vec<&AuditEvent> = timely.iter().copied().filter(of_table).collect();

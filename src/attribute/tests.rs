@@ -101,6 +101,7 @@ fn judge_with(
         covers_window: sound,
         unbroken: sound,
         without_transaction: &|change| change.id == "expired",
+        scratch: &|event| is_scratch(event, b"/usr/bin/fwdrift"),
     };
     let mut changes = [change];
     let attribution = attribute(&mut changes, before, now, &evidences);
@@ -171,10 +172,10 @@ fn a_record_that_fills_a_hole_out_of_order_is_another_namespaces() {
 fn a_record_without_a_system_call_has_no_author() {
     let mut hidden = commit(11, 20, 7, 1005, &["t"]);
     hidden.syscall = None;
-    let change = check(change("t"), 11, &[hidden.clone()], "unknown");
-    assert_eq!(change.author.candidates[0].comm.as_deref(), Some("nft"));
+    let unknown = check(change("t"), 11, &[hidden.clone()], "unknown");
+    assert_eq!(unknown.author.candidates[0].comm.as_deref(), Some("nft"));
     let later = commit(12, 30, 8, 1005, &["t"]);
-    check(super::tests::change("t"), 12, &[hidden, later], "unknown");
+    check(change("t"), 12, &[hidden, later], "unknown");
 }
 
 #[test]
@@ -265,6 +266,17 @@ fn an_element_whose_time_ran_out_is_nobodys() {
 }
 
 #[test]
+fn fwdrifts_own_work_in_scratch_namespaces_claims_no_generation() {
+    let own = without_login(commit(11, 30, 8, 1006, &["t"]), "/usr/bin/fwdrift");
+    let mut child = commit(12, 31, 9, 1006, &["t"]);
+    child.proctitle = Some(b"fwdrift-scratch\0-f\0-".to_vec());
+    let real = [commit(11, 20, 7, 1005, &["t"]), commit(12, 21, 7, 1005, &["t"])];
+    check(change("t"), 12, &[real[0].clone(), real[1].clone(), own.clone(), child.clone()], "ops5");
+    check(change("t"), 12, &[real[0].clone(), child], "unknown");
+    check(change("t"), 12, &[real[1].clone(), own], "unknown");
+}
+
+#[test]
 fn resetting_counters_is_no_claim_to_a_generation() {
     let mut reset = commit(11, 25, 8, 1006, &["t"]);
     reset.netfilter[0].op = "nft_reset_rule".to_owned();
@@ -298,6 +310,7 @@ fn the_same_login_in_the_same_session_is_one_author() {
         covers_window: true,
         unbroken: true,
         without_transaction: &|_| false,
+        scratch: &|_| false,
     };
     attribute(&mut changes, Some(&look(10, 0)), &look(13, 60), &evidences);
     let groups = by_author(changes);

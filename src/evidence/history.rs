@@ -98,7 +98,8 @@ impl Reading {
         match record.body {
             Body::Enabled(on) if inside => {
                 let state = if on { "on" } else { "off" };
-                let hint = "changes made while auditing is off have no author; look who ran `auditctl -e 0`";
+                let hint = "changes made while auditing is off have no author; it may have been `auditctl -e`, or \
+                            systemd-journald at its start, if journald.conf says `Audit=no`";
                 self.history.gap(format!("auditing was turned {state} at {at}"), Some(hint));
             }
             Body::DaemonTrouble if inside => {

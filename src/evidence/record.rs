@@ -63,12 +63,13 @@ pub(super) const EOE: u32 = 1320;
 /// CONFIG_CHANGE.
 pub(super) const CONFIG_CHANGE: u32 = 1305;
 
-const NAMES: [(&str, u32); 9] = [
+const NAMES: [(&str, u32); 10] = [
     ("NETFILTER_CFG", NETFILTER_CFG),
     ("SYSCALL", SYSCALL),
     ("PROCTITLE", PROCTITLE),
     ("EOE", EOE),
     ("CONFIG_CHANGE", CONFIG_CHANGE),
+    ("SOCKADDR", 1306),
     ("DAEMON_START", 1200),
     ("DAEMON_END", 1201),
     ("DAEMON_ABORT", 1202),
@@ -142,6 +143,8 @@ pub(super) fn parse_body(number: u32, text: &[u8]) -> Body {
     match number {
         NETFILTER_CFG => whole(netfilter(text).map(Body::Netfilter)),
         SYSCALL => whole(syscall(text).map(Body::Syscall)),
+        // A kernel thread has no title.
+        PROCTITLE if matches!(text, b"proctitle=\"(null)\"" | b"proctitle=(null)") => Body::Other,
         PROCTITLE => whole(Fields::of(text).bytes("proctitle").map(Body::Proctitle)),
         EOE => Body::End,
         CONFIG_CHANGE => match Fields::of(text).number::<u32>("audit_enabled") {

@@ -17,7 +17,9 @@ pub struct AuditEvent {
     /// The system call; `None` where audit made no such record (`-a never,task`, a kernel thread), where it
     /// was cut short, or where two records contradict each other.
     pub syscall: Option<Syscall>,
-    /// The command line, arguments separated by NUL; the kernel cuts it at 128 bytes.
+    /// The command line, arguments separated by NUL. The kernel cuts it at 128 bytes, and keeps a task's first
+    /// one when the task becomes another program (`sh -c '…; exec nft'` stays `sh -c …`), so it describes,
+    /// and decides nothing.
     pub proctitle: Option<Vec<u8>>,
 }
 
