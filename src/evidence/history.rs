@@ -3,12 +3,15 @@
 //! In: where to look, and a window. Out: a [`History`]. What could not be read is a gap, never an error and
 //! never "nothing happened". Must not write anything, and reads only what the window needs.
 
-use super::record::{Body, Record, parse_line};
-use super::{Assembler, journal, seek};
+use super::record::{Body, NETFILTER_CFG, PROCTITLE, Record, SYSCALL, parse_line, split_line};
+use super::seek::{self, Ended};
+use super::{Assembler, journal};
 use crate::model::{AuditEvent, Gap};
 use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io;
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -18,9 +21,6 @@ const SLACK: TimeDelta = TimeDelta::seconds(5);
 const DISORDER: TimeDelta = TimeDelta::seconds(60);
 /// Where auditd writes unless its configuration says otherwise (auditd.conf(5), `log_file`).
 const STANDARD: &str = "/var/log/audit";
-/// Longer lines than this are garbage (the kernel's records are below 9 KiB).
-const LONGEST_LINE: u64 = 64 * 1024;
-
 /// Where the history is read from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AuditSource {
@@ -241,11 +241,8 @@ fn read_files(mut reading: Reading, files: &[LogFile]) -> History {
             first.map_or_else(|| "no audit log".to_owned(), |file| file.path.display().to_string())
         }
     };
-    for (path, file, length) in opened.into_iter().rev() {
-        if let Err(error) = read_file(&mut reading, path, file, length) {
-            unreadable(&mut reading.history, path, &error);
-        }
-    }
+    opened.reverse();
+    read_lines(&mut reading, &opened);
     if reading.history.covers_from.is_none() && reading.history.gaps.is_empty() {
         let hint = Some("see `fwdrift doctor`: is auditing on, and auditd running?");
         let reason = format!("{} holds no audit records", reading.history.source);
@@ -280,32 +277,53 @@ fn open(log: &LogFile, from: i64) -> io::Result<Opened> {
     Ok(Opened::Needed { file, length, first })
 }
 
-fn read_file(reading: &mut Reading, path: &Path, mut file: File, length: u64) -> io::Result<()> {
+/// Reads twice: first which events are about packet filters, then those. On a busy host nearly all records
+/// are about something else, and an event's records may be in two files.
+fn read_lines(reading: &mut Reading, opened: &[(&Path, File, u64)]) {
     let (from, to) = reading.bounds();
-    let start = seek::start_of(&file, length, from - DISORDER.num_milliseconds())?;
-    file.seek(SeekFrom::Start(start))?;
-    let mut reader = BufReader::with_capacity(1 << 20, file.take(length - start));
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let read = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)?;
-        if read == 0 {
-            return Ok(());
-        }
-        if line.pop_if(|last| *last == b'\n').is_none() && (read as u64) < LONGEST_LINE {
-            let reason = format!("{} ends in the middle of a record", path.display());
-            reading.history.gap(reason, Some("a record being written, a full disk, or a crash; look again"));
-            return Ok(());
-        }
-        let record = parse_line(&line);
-        let past = |record: &Record| record.millis > to + DISORDER.num_milliseconds();
-        if record.as_ref().is_some_and(past) {
-            return Ok(());
-        }
-        if !line.is_empty() {
-            reading.take(record);
+    let (from, to) = (from - DISORDER.num_milliseconds(), to + DISORDER.num_milliseconds());
+    let mut wanted: HashSet<(i64, u64)> = HashSet::new();
+    let mut starts = Vec::new();
+    for (path, file, length) in opened {
+        let start = seek::start_of(file, *length, from);
+        let found = start.and_then(|start| {
+            seek::lines(file, start, *length, |line| {
+                let head = split_line(line).map(|(head, _)| head);
+                wanted.extend(head.filter(|head| head.number == NETFILTER_CFG).map(|head| head.key()));
+                go_on(head.is_none_or(|head| head.millis <= to))
+            })?;
+            Ok(start)
+        });
+        match found {
+            Ok(start) => starts.push((*path, file, start, *length)),
+            Err(error) => unreadable(&mut reading.history, path, &error),
         }
     }
+    for (path, file, start, length) in starts {
+        let ended = seek::lines(file, start, length, |line| {
+            let Some((head, _)) = split_line(line) else {
+                reading.take(None);
+                return go_on(true);
+            };
+            let part = matches!(head.number, SYSCALL | PROCTITLE);
+            if !part || wanted.contains(&head.key()) {
+                reading.take(parse_line(line));
+            }
+            go_on(head.millis <= to)
+        });
+        match ended {
+            Ok(Ended::Whole) => {}
+            Ok(Ended::Torn) => {
+                let hint = "a record being written, a full disk, or a crash; look again";
+                reading.history.gap(format!("{} ends in the middle of a record", path.display()), Some(hint));
+            }
+            Err(error) => unreadable(&mut reading.history, path, &error),
+        }
+    }
+}
+
+fn go_on(on: bool) -> ControlFlow<()> {
+    if on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
 
 fn unreadable(history: &mut History, path: &Path, error: &io::Error) {

@@ -87,11 +87,35 @@ pub(super) fn type_name(number: u32) -> String {
     known.map_or_else(|| format!("UNKNOWN[{number}]"), |(name, _)| (*name).to_owned())
 }
 
+/// The head of a line of `audit.log`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    /// The record's type; 0 for one that fwdrift doesn't use.
+    pub(super) number: u32,
+    /// The event's time, in milliseconds since 1970.
+    pub(super) millis: i64,
+    /// The event's serial number.
+    pub(super) serial: u64,
+}
+
+impl Head {
+    /// What the event's records have in common.
+    pub(super) fn key(&self) -> (i64, u64) {
+        (self.millis, self.serial)
+    }
+}
+
+/// Reads the head of a line, and gives the rest.
+pub(super) fn split_line(line: &[u8]) -> Option<(Head, &[u8])> {
+    let mut input = line;
+    let head = head.parse_next(&mut input).ok()?;
+    Some((head, input))
+}
+
 /// Reads one line of `audit.log`, without its newline: `[node=N ]type=T msg=audit(S.mmm:SERIAL): …`.
 pub fn parse_line(line: &[u8]) -> Option<Record> {
-    let mut input = line;
-    let (number, millis, serial) = head.parse_next(&mut input).ok()?;
-    Some(Record { millis, serial, body: parse_body(number, input) })
+    let (head, rest) = split_line(line)?;
+    Some(Record { millis: head.millis, serial: head.serial, body: parse_body(head.number, rest) })
 }
 
 /// Reads a message as the kernel sends it: `audit(S.mmm:SERIAL): …`, the type apart.
@@ -101,17 +125,11 @@ pub fn parse_message(number: u32, message: &[u8]) -> Option<Record> {
     Some(Record { millis, serial, body: parse_body(number, input) })
 }
 
-/// The time in a line's head, in milliseconds since 1970, without reading the rest.
-pub fn line_millis(line: &[u8]) -> Option<i64> {
-    let mut input = line;
-    head.parse_next(&mut input).ok().map(|(_, millis, _)| millis)
-}
-
-fn head(input: &mut &[u8]) -> ModalResult<(u32, i64, u64)> {
+fn head(input: &mut &[u8]) -> ModalResult<Head> {
     let _ = opt((b"node=".as_slice(), take_while(1.., |b: u8| b != b' '), b' ')).parse_next(input)?;
     let number = preceded(b"type=".as_slice(), type_number).parse_next(input)?;
     let (millis, serial) = preceded(b" msg=".as_slice(), stamp).parse_next(input)?;
-    Ok((number, millis, serial))
+    Ok(Head { number, millis, serial })
 }
 
 /// A type as auditd writes it: a name it knows, `UNKNOWN[n]`, or the number; other names are 0.

@@ -1,10 +1,11 @@
-//! Finds the part of a large `audit.log` that a window of time needs, without reading the rest.
+//! Finds the part of a large `audit.log` that a window of time needs, without reading the rest; and its lines.
 //!
-//! In: an open file whose lines are nearly in order of time. Out: offsets. Parses only the heads of lines.
+//! In: an open file whose lines are nearly in order of time. Out: offsets, lines. Parses only heads of lines.
 
-use super::record::line_millis;
+use super::record::split_line;
 use std::fs::File;
-use std::io;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 
 /// Read at once while searching; more than most lines.
@@ -13,6 +14,43 @@ const STEP: usize = 64 * 1024;
 const CLOSE: u64 = 256 * 1024;
 /// How far to look for a line that has a time, among garbage.
 const FAR: u64 = 4 * 1024 * 1024;
+/// Longer lines than this are garbage (the kernel's records are below 9 KiB).
+const LONGEST_LINE: u64 = 64 * 1024;
+
+/// How the lines ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// At the end of a line, or where the reader had enough.
+    Whole,
+    /// In the middle of a line.
+    Torn,
+}
+
+/// Hands each line between two offsets to `take`, without its newline, until it has enough.
+pub(super) fn lines(
+    file: &File,
+    start: u64,
+    end: u64,
+    mut take: impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> io::Result<Ended> {
+    let mut file = file;
+    file.seek(SeekFrom::Start(start))?;
+    let mut reader = BufReader::with_capacity(1 << 20, file.take(end.saturating_sub(start)));
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let read = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)?;
+        if read == 0 {
+            return Ok(Ended::Whole);
+        }
+        if line.pop_if(|last| *last == b'\n').is_none() && (read as u64) < LONGEST_LINE {
+            return Ok(Ended::Torn);
+        }
+        if !line.is_empty() && take(&line).is_break() {
+            return Ok(Ended::Whole);
+        }
+    }
+}
 
 /// The time of the first record of the file, in milliseconds; `None` if its first 4 MiB hold none.
 pub(super) fn first_millis(file: &File, length: u64) -> io::Result<Option<i64>> {
@@ -47,9 +85,9 @@ fn dated_line(file: &File, from: u64, end: u64, at_start: bool) -> io::Result<Op
             break;
         }
         while let Some(newline) = window.iter().position(|b| *b == b'\n') {
-            let time = if in_line { None } else { line_millis(&window[..newline]) };
-            if let Some(time) = time {
-                return Ok(Some((base, time)));
+            let head = if in_line { None } else { split_line(&window[..newline]) };
+            if let Some((head, _)) = head {
+                return Ok(Some((base, head.millis)));
             }
             window.drain(..=newline);
             base += newline as u64 + 1;
