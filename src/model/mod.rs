@@ -1,9 +1,11 @@
 //! Value types: rulesets as the kernel holds them, and what is said about them. Pure: no I/O, no clock.
 
+pub mod audit;
 pub mod author;
 pub mod change;
 pub mod event;
 
+pub use audit::{AuditEvent, NetfilterCfg, Syscall};
 pub use author::{Author, Evidence, Window};
 pub use change::{
     BaselineRef, Change, ChangeKind, CheckResult, Gap, ObjectKind, Position, Source, Summary, Verdict,

@@ -1,0 +1,96 @@
+//! Records into events: by time and serial, whatever their order.
+//!
+//! In: [`Record`]s. Out: the [`AuditEvent`]s that touched a packet filter, oldest first. Holds a bounded
+//! number of open events. Must not believe a record that contradicts another of its event.
+
+use super::record::{Body, Record};
+use crate::model::{AuditEvent, NetfilterCfg, Syscall};
+use chrono::DateTime;
+use std::collections::{HashMap, VecDeque};
+
+/// How many events without a packet filter's record are held while others arrive between theirs.
+const OPEN_EVENTS: usize = 4096;
+
+#[derive(Debug, Default)]
+struct Partial {
+    netfilter: Vec<NetfilterCfg>,
+    syscalls: Vec<Syscall>,
+    proctitle: Option<Vec<u8>>,
+}
+
+/// Collects records until [`Assembler::finish`].
+#[derive(Debug, Default)]
+pub struct Assembler {
+    events: HashMap<(i64, u64), Partial>,
+    /// Keys in order of arrival, for forgetting those that turned out to be about something else.
+    order: VecDeque<(i64, u64)>,
+    /// NETFILTER_CFG, SYSCALL or PROCTITLE records that were cut short.
+    pub broken: usize,
+}
+
+impl Assembler {
+    /// Takes one record.
+    pub fn push(&mut self, record: Record) {
+        let key = (record.millis, record.serial);
+        match record.body {
+            Body::Netfilter(cfg) => {
+                let event = self.open(key);
+                if !event.netfilter.contains(&cfg) {
+                    event.netfilter.push(cfg);
+                }
+            }
+            Body::Syscall(syscall) => {
+                let event = self.open(key);
+                if !event.syscalls.contains(&syscall) {
+                    event.syscalls.push(syscall);
+                }
+            }
+            Body::Proctitle(title) => self.open(key).proctitle = Some(title),
+            Body::Broken => self.broken += 1,
+            Body::End | Body::Enabled(_) | Body::DaemonStart | Body::DaemonTrouble | Body::Other => {}
+        }
+    }
+
+    fn open(&mut self, key: (i64, u64)) -> &mut Partial {
+        if !self.events.contains_key(&key) {
+            self.order.push_back(key);
+            if self.order.len() > OPEN_EVENTS {
+                self.forget_oldest();
+            }
+        }
+        self.events.entry(key).or_default()
+    }
+
+    /// Stops waiting for the oldest event; it stays only if it is about a packet filter.
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.order.pop_front() {
+            let other = self.events.get(&oldest).is_some_and(|event| event.netfilter.is_empty());
+            if other {
+                self.events.remove(&oldest);
+            }
+        }
+    }
+
+    /// The events about packet filters, oldest first.
+    pub fn finish(self) -> Vec<AuditEvent> {
+        let mut keyed: Vec<_> = self.events.into_iter().filter(|(_, e)| !e.netfilter.is_empty()).collect();
+        keyed.sort_by_key(|(key, _)| *key);
+        keyed.into_iter().map(|((millis, serial), partial)| event(millis, serial, partial)).collect()
+    }
+}
+
+fn event(millis: i64, serial: u64, partial: Partial) -> AuditEvent {
+    // One task makes all records of an event. Two different system calls, or another task's, mean that one
+    // of them was forged (a table's name may hold a newline and a whole record); then none is believed.
+    let syscall = match partial.syscalls.as_slice() {
+        [one] if partial.netfilter.iter().all(|cfg| cfg.pid == one.pid) => Some(one.clone()),
+        _ => None,
+    };
+    AuditEvent {
+        time: DateTime::from_timestamp_millis(millis).unwrap_or_default(),
+        serial,
+        netfilter: partial.netfilter,
+        syscall,
+        proctitle: partial.proctitle,
+    }
+}

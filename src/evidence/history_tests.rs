@@ -1,0 +1,157 @@
+use super::*;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant, SystemTime};
+
+const BASE: i64 = 1_795_000_000;
+
+fn at(second: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(BASE + second, 0).unwrap()
+}
+
+fn lines(seconds: std::ops::Range<i64>) -> String {
+    seconds
+        .map(|second| {
+            let head = format!("msg=audit({}.000:{second}):", BASE + second);
+            format!(
+                "type=NETFILTER_CFG {head} table=t:{second} family=1 entries=1 op=nft_register_rule pid=7 comm=\"nft\"\n"
+            )
+        })
+        .collect()
+}
+
+/// Writes a log that was last modified at its last line's time.
+fn write(dir: &Path, name: &str, seconds: std::ops::Range<i64>) -> PathBuf {
+    let path = dir.join(name);
+    fs::write(&path, lines(seconds.clone())).unwrap();
+    let modified = SystemTime::UNIX_EPOCH + Duration::from_secs((BASE + seconds.end) as u64);
+    File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    path
+}
+
+fn generations(history: &History) -> Vec<u32> {
+    history.events.iter().flat_map(|e| &e.netfilter).filter_map(|cfg| cfg.generation).collect()
+}
+
+#[test]
+fn rotated_files_are_read_in_order_and_only_as_far_as_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "audit.log.10", 0..100);
+    write(dir.path(), "audit.log.9", 100..1000);
+    write(dir.path(), "audit.log.2", 1000..2000);
+    write(dir.path(), "audit.log.1", 2000..3000);
+    write(dir.path(), "audit.log", 3000..3100);
+    fs::write(dir.path().join("audit.log.bak"), "not a rotation").unwrap();
+    let source = AuditSource::Directory(dir.path().to_owned());
+    let history = read(&source, at(1500), at(3050));
+    assert_eq!(generations(&history), (1495..=3055).collect::<Vec<u32>>());
+    assert_eq!((history.gaps.len(), history.covers_from), (0, Some(at(1000))));
+    assert!(history.covers(at(1500)) && history.source.ends_with("and 2 older files"), "{}", history.source);
+    let recent = read(&source, at(3090), at(3100));
+    assert_eq!(generations(&recent), (3085..3100).collect::<Vec<u32>>());
+}
+
+#[test]
+fn a_log_that_begins_after_the_window_does_not_cover_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(dir.path(), "audit.log", 3000..3100);
+    let history = read(&AuditSource::File(path), at(2000), at(3050));
+    assert!(!history.covers(at(2000)));
+    assert_eq!(history.covers_from, Some(at(3000)));
+}
+
+#[test]
+fn a_file_last_written_before_the_window_proves_that_the_history_reaches_back() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "audit.log.1", 0..100);
+    write(dir.path(), "audit.log", 5000..5010);
+    let history = read(&AuditSource::Directory(dir.path().to_owned()), at(1000), at(5010));
+    assert!(history.covers(at(1000)) && history.is_unbroken(), "{history:?}");
+    assert_eq!(generations(&history), (5000..5010).collect::<Vec<u32>>());
+}
+
+#[test]
+fn a_compressed_file_of_the_window_is_a_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "audit.log.1.gz", 1000..3000);
+    write(dir.path(), "audit.log", 3000..3010);
+    let history = read(&AuditSource::Directory(dir.path().to_owned()), at(2000), at(3010));
+    assert!(!history.covers(at(2000)));
+    assert!(
+        history.gaps[0].reason.contains("audit.log.1.gz is compressed") && !history.gaps[0].blinds_verdict
+    );
+    assert!(read(&AuditSource::Directory(dir.path().to_owned()), at(3006), at(3010)).is_unbroken());
+}
+
+#[test]
+fn a_missing_an_empty_and_a_torn_log_are_gaps() {
+    let dir = tempfile::tempdir().unwrap();
+    let reasons = |source: &AuditSource| {
+        let history = read(source, at(0), at(100));
+        history.gaps.iter().map(|gap| gap.reason.clone()).collect::<Vec<_>>().join("; ")
+    };
+    let file = |name: &str| AuditSource::File(dir.path().join(name));
+    assert!(reasons(&file("none")).contains("cannot read"));
+    assert!(reasons(&AuditSource::Directory(dir.path().join("none"))).contains("cannot read"));
+    assert!(
+        reasons(&AuditSource::Directory(dir.path().to_owned()))
+            .contains("no audit log holds no audit records")
+    );
+    write(dir.path(), "empty", 0..0);
+    File::options()
+        .write(true)
+        .open(dir.path().join("empty"))
+        .unwrap()
+        .set_modified(SystemTime::now())
+        .unwrap();
+    assert!(reasons(&file("empty")).contains("holds no audit records"));
+    fs::write(dir.path().join("torn"), format!("{}type=SYSCALL msg=audit(17", lines(1..3))).unwrap();
+    assert!(reasons(&file("torn")).contains("ends in the middle of a record"));
+    fs::write(dir.path().join("holed"), format!("{}\0\0\0\0\nrubbish\n{}", lines(1..3), lines(4..6)))
+        .unwrap();
+    assert!(reasons(&file("holed")).contains("2 audit records are cut short or garbled"));
+    assert_eq!(generations(&read(&file("holed"), at(0), at(100))), [1, 2, 4, 5]);
+}
+
+#[test]
+fn a_refused_file_is_a_gap_with_a_hint() {
+    let mut history = History::default();
+    let refused = io::Error::from(io::ErrorKind::PermissionDenied);
+    unreadable(&mut history, Path::new("/var/log/audit/audit.log"), &refused);
+    assert!(history.gaps[0].hint.as_deref().is_some_and(|hint| hint.contains("root")));
+    // Root reads everything, so the refusal itself can only be seen by another user.
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(dir.path(), "audit.log", 0..3);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+    let readable = File::open(&path).is_ok();
+    assert_eq!(read(&AuditSource::File(path), at(0), at(3)).is_unbroken(), readable);
+}
+
+#[test]
+fn switched_off_auditing_and_a_stopped_daemon_are_gaps_inside_the_window_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let text = format!(
+        "type=CONFIG_CHANGE msg=audit({}.000:1): op=set audit_enabled=0 old=1 auid=1005 ses=4 res=1\n\
+         type=DAEMON_END msg=audit({}.000:2): op=terminate auid=0 pid=1 res=success\n{}",
+        BASE + 50,
+        BASE + 60,
+        lines(70..80),
+    );
+    fs::write(&path, text).unwrap();
+    let source = AuditSource::File(path);
+    let reasons =
+        |from| read(&source, at(from), at(100)).gaps.into_iter().map(|gap| gap.reason).collect::<Vec<_>>();
+    assert_eq!(reasons(40).len(), 2);
+    assert!(reasons(55)[0].starts_with("the audit daemon stopped or lost records at 2026-"));
+    assert!(reasons(65).is_empty());
+}
+
+#[test]
+fn a_window_at_the_end_of_a_large_log_is_read_without_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = write(dir.path(), "audit.log", 0..400_000);
+    let begun = Instant::now();
+    let history = read(&AuditSource::File(path), at(399_900), at(400_000));
+    assert_eq!(history.events.len(), 105);
+    assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
+}

@@ -1,0 +1,24 @@
+//! Who changed the packet filter, as the kernel's audit tells it: the edge that reads it.
+//!
+//! In: `audit.log`, the journal, the audit multicast group, the account database. Out: [`crate::model::AuditEvent`]s,
+//! [`crate::model::Gap`]s for what could not be read, names of accounts. Decides nothing: `attribute` does.
+
+mod assemble;
+pub mod audit_control;
+pub mod collector;
+mod command;
+mod error;
+pub mod history;
+pub mod journal;
+mod nlmsg;
+mod pending;
+pub mod people;
+pub mod record;
+mod seek;
+
+pub use assemble::Assembler;
+pub use audit_control::{AuditStatus, EnableGuard, enable_guard, never_task_rule, status};
+pub use collector::{Collector, CollectorReport};
+pub use error::EvidenceError;
+pub use history::{AuditSource, History};
+pub use people::People;

@@ -1,0 +1,95 @@
+//! Names of accounts.
+//!
+//! In: a uid. Out: the login name, from the name service (`getent`, which knows directories such as LDAP)
+//! or `/etc/passwd`. Each uid is asked for once. A name that an enriched audit record brought along is
+//! better still, as it was true at the time: `attribute` prefers it.
+
+use super::command;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A directory service may be slow; the record must be written all the same.
+const LIMIT: Duration = Duration::from_secs(5);
+/// One line of passwd(5).
+const BOUND: usize = 64 * 1024;
+
+/// Looks up and remembers the names of accounts.
+#[derive(Debug, Default)]
+pub struct People {
+    known: RefCell<HashMap<u32, Option<String>>>,
+}
+
+impl People {
+    /// Nobody is known yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The login name of `uid`; `None` if no account has it, or the look-up failed.
+    pub fn name(&self, uid: u32) -> Option<String> {
+        if let Some(name) = self.known.borrow().get(&uid) {
+            return name.clone();
+        }
+        let name = from_name_service(uid).or_else(|| from_passwd(uid));
+        self.known.borrow_mut().insert(uid, name.clone());
+        name
+    }
+
+    /// The login name of `uid`, or `uid 1005`.
+    pub fn display(&self, uid: u32) -> String {
+        self.name(uid).unwrap_or_else(|| format!("uid {uid}"))
+    }
+}
+
+fn from_name_service(uid: u32) -> Option<String> {
+    let program: PathBuf = command::find("getent").ok()?;
+    match command::run(&program, &["passwd".to_owned(), uid.to_string()], LIMIT, BOUND) {
+        Ok(output) => named(&output.stdout, uid),
+        Err(error) => {
+            tracing::debug!(%error, uid, "looking up an account");
+            None
+        }
+    }
+}
+
+fn from_passwd(uid: u32) -> Option<String> {
+    named(&std::fs::read("/etc/passwd").ok()?, uid)
+}
+
+/// The name in the first line of passwd(5) with this uid.
+fn named(passwd: &[u8], uid: u32) -> Option<String> {
+    String::from_utf8_lossy(passwd).lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_have_their_names_and_others_their_number() {
+        let people = People::new();
+        for line in std::fs::read_to_string("/etc/passwd").unwrap().lines() {
+            let fields: Vec<_> = line.split(':').collect();
+            assert_eq!(people.name(fields[2].parse().unwrap()).as_deref(), Some(fields[0]));
+        }
+        assert_eq!(people.display(0), "root");
+        assert_eq!(people.display(3_999_999_990), "uid 3999999990");
+    }
+
+    #[test]
+    fn both_ways_know_root() {
+        assert_eq!(from_name_service(0).as_deref(), Some("root"));
+        assert_eq!(from_passwd(0).as_deref(), Some("root"));
+    }
+
+    #[test]
+    fn a_line_that_is_no_account_is_passed_over() {
+        assert_eq!(named(b"\n+\nx:y\n:x:5:\nops:x:5:5::/:/bin/sh\n", 5).as_deref(), Some("ops"));
+    }
+}
