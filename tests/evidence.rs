@@ -46,15 +46,15 @@ impl Netns {
 
     /// Runs a shell script inside, by this login (`None`: no login).
     fn script(&self, login: Option<u32>, script: &str) {
-        run(self.command(login, script));
+        run(&mut self.command(login, script));
     }
 
-    fn command(&self, login: Option<u32>, script: &str) -> &mut Command {
+    fn command(&self, login: Option<u32>, script: &str) -> Command {
         let enter = login.map_or_else(String::new, |uid| format!("echo {uid} > /proc/self/loginuid; "));
         let inside = format!("{enter}exec /usr/bin/nsenter --net=/run/netns/{} /bin/sh -c \"$0\"", self.name);
         let mut command = Command::new("/bin/sh");
         command.args(["-ec", &inside, script]).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        Box::leak(Box::new(command))
+        command
     }
 
     /// Runs one nft command by this login.
