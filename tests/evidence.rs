@@ -33,17 +33,28 @@ impl Netns {
         File::open(format!("/run/netns/{}", self.name)).unwrap()
     }
 
-    /// Runs a shell script inside, by this login (`None`: no login).
-    fn script(&self, login: Option<u32>, script: &str) {
-        run(self.command(login, script));
+    /// Runs a piece of this very program inside, in a thread of its own.
+    fn inside(&self, work: impl FnOnce() + Send) {
+        let file = self.file();
+        let enter = || {
+            let namespace = Some(rustix::thread::LinkNameSpaceType::Network);
+            rustix::thread::move_into_link_name_space(file.as_fd(), namespace).unwrap();
+            work();
+        };
+        std::thread::scope(|scope| scope.spawn(enter).join().unwrap());
     }
 
-    fn command(&self, login: Option<u32>, script: &str) -> &mut Command {
+    /// Runs a shell script inside, by this login (`None`: no login).
+    fn script(&self, login: Option<u32>, script: &str) {
+        run(&mut self.command(login, script));
+    }
+
+    fn command(&self, login: Option<u32>, script: &str) -> Command {
         let enter = login.map_or_else(String::new, |uid| format!("echo {uid} > /proc/self/loginuid; "));
         let inside = format!("{enter}exec /usr/bin/nsenter --net=/run/netns/{} /bin/sh -c \"$0\"", self.name);
         let mut command = Command::new("/bin/sh");
         command.args(["-ec", &inside, script]).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        Box::leak(Box::new(command))
+        command
     }
 
     /// Runs one nft command by this login.
@@ -154,7 +165,7 @@ fn each_login_is_named_for_its_own_tables_with_the_kernels_time() {
     let mut changes = ["ev_one", "ev_two", "ev_three"].map(change);
     let joined = watched.attribute(&mut changes, &before, &now);
     let names: Vec<_> = changes.iter().map(|c| c.author.name.as_str()).collect();
-    assert_eq!(names, ["uid 3100005", "root", "nft"]);
+    assert_eq!(names, ["uid 3100005", "root", "nft (no login)"]);
     assert!(changes.iter().all(|c| c.author.evidence == Evidence::AuditLog));
     let [one, two, three] = &changes;
     assert_eq!((one.author.auid, one.author.uid), (Some(NOBODY_KNOWN), Some(0)));
@@ -254,13 +265,12 @@ fn records_of_two_namespaces_in_one_history_are_not_told_apart_by_guessing() {
 
 #[test]
 fn a_multi_threaded_program_is_joined_though_the_kernel_names_its_thread() {
-    // NEWGEN carries the thread's id, audit the process's. `unshare --fork` threads are not to be had from a
-    // shell, so this test is the threaded program: libtest runs it in a thread of its own.
+    // NEWGEN carries the thread's id, audit the process's.
     let mut watched = Watched::new();
-    let file = watched.netns.file();
-    rustix::thread::move_into_link_name_space(file.as_fd(), Some(rustix::thread::LinkNameSpaceType::Network))
-        .unwrap();
-    add_table(b"ev_thread");
+    watched.netns.inside(|| {
+        add_table(b"ev_thread");
+        watched.settle();
+    });
     let report = watched.stop();
     assert_eq!((report.events, report.unmatched), (1, 0));
     let written = lines_of(&watched.log);
@@ -275,12 +285,12 @@ fn a_multi_threaded_program_is_joined_though_the_kernel_names_its_thread() {
 fn a_burst_of_commits_is_collected_whole() {
     const COMMITS: u64 = 1000;
     let mut watched = Watched::new();
-    let file = watched.netns.file();
-    rustix::thread::move_into_link_name_space(file.as_fd(), Some(rustix::thread::LinkNameSpaceType::Network))
-        .unwrap();
-    for number in 0..COMMITS {
-        add_table(format!("ev_burst{number}").as_bytes());
-    }
+    watched.netns.inside(|| {
+        for number in 0..COMMITS {
+            add_table(format!("ev_burst{number}").as_bytes());
+        }
+        watched.settle();
+    });
     let report = watched.stop();
     assert_eq!((report.events, report.unmatched, report.dropped, report.overflows), (COMMITS, 0, 0, 0));
     let history = watched.history(Utc::now() - chrono::TimeDelta::minutes(1));
@@ -292,17 +302,11 @@ fn a_burst_of_commits_is_collected_whole() {
 fn a_tables_name_with_a_forged_record_in_it_names_nobody_else() {
     let watched = Watched::new();
     let before = watched.look(1);
-    let file = watched.netns.file();
     let forged = "x\ntype=SYSCALL msg=audit(1.000:1): arch=0 pid=1 auid=1007 uid=0 comm=\"n\" exe=\"/n\" y:9 family=2 op=nft_x";
-    std::thread::scope(|scope| {
-        let forging = scope.spawn(|| {
-            let namespace = Some(rustix::thread::LinkNameSpaceType::Network);
-            rustix::thread::move_into_link_name_space(file.as_fd(), namespace).unwrap();
-            add_table(forged.as_bytes());
-            // A thread that is gone can't be told to be this process's.
-            watched.settle();
-        });
-        forging.join().unwrap();
+    watched.netns.inside(|| {
+        add_table(forged.as_bytes());
+        // A thread that is gone can't be told to be this process's.
+        watched.settle();
     });
     watched.netns.nft(Some(1005), "add table inet ev_honest");
     let mut changes = [change(forged), change("ev_honest")];

@@ -41,8 +41,9 @@ pub struct Evidences<'a> {
     pub names: &'a dyn Fn(u32) -> Option<String>,
     /// Whether the history reaches back to the look before (`History::covers`).
     pub covers_window: bool,
-    /// Whether nothing in it is known to be missing (`History::is_unbroken`). x_tables changes need it: unlike
-    /// nf_tables generations, their records have no numbers by which a missing one would show.
+    /// Whether nothing in it is known to be missing: `History::is_unbroken`, and auditing was on at the look
+    /// before (the kernel does not record being turned on). x_tables changes need it: unlike nf_tables
+    /// generations, their records have no numbers by which a missing one would show.
     pub unbroken: bool,
     /// Which changes came about without any transaction, such as an element whose time ran out: those have no
     /// author, whoever changed the table meanwhile.

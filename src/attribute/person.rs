@@ -80,7 +80,8 @@ fn describe(events: &[&AuditEvent], names: &dyn Fn(u32) -> Option<String>) -> Au
     }
 }
 
-/// The login's name; else the executable's file name, short enough for a commit's author.
+/// The login's name; else the executable's file name, short enough for a commit's author. Anyone may name an
+/// executable like a login, so it is marked with what no login's name can hold.
 fn name(events: &[&AuditEvent], exe: Option<&str>, names: &dyn Fn(u32) -> Option<String>) -> String {
     let syscalls = || events.iter().filter_map(|event| event.syscall.as_ref());
     if let Some(auid) = syscalls().find_map(|s| s.auid) {
@@ -90,7 +91,7 @@ fn name(events: &[&AuditEvent], exe: Option<&str>, names: &dyn Fn(u32) -> Option
     let file =
         exe.map(|path| path.strip_suffix(" (deleted)").unwrap_or(path).rsplit('/').next().unwrap_or(path));
     match file.filter(|name| !name.is_empty()) {
-        Some(name) => name.to_owned(),
+        Some(name) => format!("{name} (no login)"),
         None => Author::UNKNOWN.to_owned(),
     }
 }

@@ -183,7 +183,7 @@ fn a_service_without_a_login_is_named_by_its_executable() {
     let docker = |generation, second, pid| {
         without_login(commit(generation, second, pid, 1005, &["t"]), "/usr/bin/dockerd (deleted)")
     };
-    let known = check(change("t"), 12, &[docker(11, 20, 7), docker(12, 30, 7)], "dockerd");
+    let known = check(change("t"), 12, &[docker(11, 20, 7), docker(12, 30, 7)], "dockerd (no login)");
     assert_eq!(
         (known.author.auid, known.author.uid, known.author.evidence),
         (None, Some(0), Evidence::AuditLog)
@@ -191,7 +191,7 @@ fn a_service_without_a_login_is_named_by_its_executable() {
     let other = without_login(commit(12, 30, 8, 1005, &["t"]), "/usr/bin/podman");
     let unknown = check(change("t"), 12, &[docker(11, 20, 7), other], "unknown");
     let names: Vec<_> = unknown.author.candidates.iter().map(|c| c.name.as_str()).collect();
-    assert_eq!(names, ["dockerd", "podman"]);
+    assert_eq!(names, ["dockerd (no login)", "podman (no login)"]);
     check(change("t"), 12, &[docker(11, 20, 7), commit(12, 30, 8, 1005, &["t"])], "unknown");
 }
 

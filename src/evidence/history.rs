@@ -107,6 +107,10 @@ impl Reading {
                     "records made while no audit daemon runs may be missing; `systemctl status auditd`";
                 self.history.gap(format!("the audit daemon stopped or lost records at {at}"), Some(hint));
             }
+            Body::DaemonStart if inside => {
+                let reason = format!("the audit daemon started at {at}; earlier records may be missing");
+                self.history.gap(reason, None);
+            }
             _ => self.assembler.push(record),
         }
     }

@@ -132,16 +132,18 @@ fn switched_off_auditing_and_a_stopped_daemon_are_gaps_inside_the_window_only() 
     let path = dir.path().join("audit.log");
     let text = format!(
         "type=CONFIG_CHANGE msg=audit({}.000:1): op=set audit_enabled=0 old=1 auid=1005 ses=4 res=1\n\
-         type=DAEMON_END msg=audit({}.000:2): op=terminate auid=0 pid=1 res=success\n{}",
+         type=DAEMON_END msg=audit({}.000:2): op=terminate auid=0 pid=1 res=success\n\
+         type=DAEMON_START msg=audit({}.000:3): op=start ver=3.0.9 format=enriched res=success\n{}",
         BASE + 50,
         BASE + 60,
+        BASE + 61,
         lines(70..80),
     );
     fs::write(&path, text).unwrap();
     let source = AuditSource::File(path);
     let reasons =
         |from| read(&source, at(from), at(100)).gaps.into_iter().map(|gap| gap.reason).collect::<Vec<_>>();
-    assert_eq!(reasons(40).len(), 2);
+    assert_eq!(reasons(40).len(), 3);
     assert!(reasons(55)[0].starts_with("the audit daemon stopped or lost records at 2026-"));
     assert!(reasons(65).is_empty());
 }

@@ -22,7 +22,8 @@ pub enum Body {
     Proctitle(Vec<u8>),
     /// EOE, 1320: no more records of this event.
     End,
-    /// CONFIG_CHANGE, 1305, with `audit_enabled=`: whether auditing is on from now.
+    /// CONFIG_CHANGE, 1305, that alters `audit_enabled`: whether auditing is on from now. The kernel writes none
+    /// when it was off before.
     Enabled(bool),
     /// DAEMON_START, 1200.
     DaemonStart,
@@ -165,10 +166,11 @@ pub(super) fn parse_body(number: u32, text: &[u8]) -> Body {
         PROCTITLE if matches!(text, b"proctitle=\"(null)\"" | b"proctitle=(null)") => Body::Other,
         PROCTITLE => whole(Fields::of(text).bytes("proctitle").map(Body::Proctitle)),
         EOE => Body::End,
-        CONFIG_CHANGE => match Fields::of(text).number::<u32>("audit_enabled") {
-            Some(value) => Body::Enabled(value != 0),
-            None => Body::Other,
-        },
+        CONFIG_CHANGE => {
+            let fields = Fields::of(text);
+            let (new, old) = (fields.number::<u32>("audit_enabled"), fields.number::<u32>("old"));
+            new.filter(|new| Some(*new) != old).map_or(Body::Other, |new| Body::Enabled(new != 0))
+        }
         1200 => Body::DaemonStart,
         1201 | 1202 | 1209 => Body::DaemonTrouble,
         _ => Body::Other,

@@ -206,6 +206,7 @@ fn switches_of_auditing_are_told() {
         body("op=set audit_enabled=0 old=1 auid=4294967295 ses=4294967295 res=1"),
         Body::Enabled(false)
     );
+    assert_eq!(body("op=set audit_enabled=1 old=1 auid=4294967295 ses=4294967295 res=1"), Body::Other);
     assert_eq!(body("op=set audit_backlog_limit=64 old=64 auid=0 ses=1 res=1"), Body::Other);
 }
 
