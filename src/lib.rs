@@ -15,3 +15,4 @@ pub mod netlink;
 pub mod normalise;
 pub mod report;
 pub mod sys;
+pub mod tool;
