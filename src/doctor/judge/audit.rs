@@ -6,6 +6,7 @@ use super::{plural, span};
 use crate::doctor::distribution::Package;
 use crate::doctor::facts::{AuditFacts, AuditLog, AuditState, Facts, JournalRecords, Login, ServiceManager};
 use crate::doctor::finding::Finding;
+use crate::report::escape::shell_word;
 use std::path::Path;
 
 /// What auditd's own documentation advises for a busy host (auditctl(8), `-b`).
@@ -97,7 +98,7 @@ fn with_auditctl(facts: &Facts, commands: &str) -> String {
 fn task_rule(loaded: Option<bool>, enabled: u32, facts: &Facts) -> Finding {
     let name = "audit.task_rule";
     let files = &facts.audit_files.never_task_in;
-    let listed: Vec<String> = files.iter().map(|path| shell_word(path)).collect();
+    let listed: Vec<String> = files.iter().map(|path| shell_path(path)).collect();
     match (loaded, files.is_empty()) {
         (Some(false), true) => Finding::ok(name, "no rule `-a never,task`"),
         (None, true) => Finding::warn(name, "the audit rules cannot be listed")
@@ -141,11 +142,9 @@ fn mend_files(files: &[String], facts: &Facts) -> String {
     )
 }
 
-// The advice is pasted into a shell.
-fn shell_word(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+');
-    if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+/// The advice is pasted into a shell. A name that cannot be shown as it is, is within the pattern.
+fn shell_path(path: &Path) -> String {
+    path.to_str().and_then(shell_word).unwrap_or_else(|| "/etc/audit/rules.d/*.rules".to_owned())
 }
 
 fn lost(state: &AuditState, facts: &Facts) -> Finding {
