@@ -4,7 +4,9 @@
 
 use super::{plural, span};
 use crate::doctor::distribution::Package;
-use crate::doctor::facts::{AuditFacts, AuditLog, AuditState, Facts, JournalRecords, Login, ServiceManager};
+use crate::doctor::facts::{
+    AuditFacts, AuditLog, AuditState, Facts, JournalRecords, JournaldAudit, Login, ServiceManager,
+};
 use crate::doctor::finding::Finding;
 use crate::report::escape::shell_word;
 use std::path::Path;
@@ -32,6 +34,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
             findings.push(Finding::ok("audit.kernel", "the kernel has audit"));
             findings.push(enabled(state, facts));
             findings.push(daemon(state, facts));
+            findings.extend(facts.audit_files.journald.as_ref().map(journald));
             findings.push(task_rule(state.never_task, state.enabled, facts));
             findings.push(lost(state, facts));
         }
@@ -75,6 +78,26 @@ fn daemon(state: &AuditState, facts: &Facts) -> Finding {
             Finding::warn(name, "no audit daemon: nothing keeps the records").remedy(start_auditd(facts))
         }
         (pid, _) => Finding::ok(name, format!("an audit daemon is running (pid {pid})")),
+    }
+}
+
+fn journald(journald: &JournaldAudit) -> Finding {
+    let name = "audit.journald";
+    match journald {
+        JournaldAudit::TurnsOn => Finding::ok(name, "journald turns auditing on when it starts"),
+        JournaldAudit::Leaves => Finding::ok(name, "journald leaves auditing as it is"),
+        JournaldAudit::TurnsOff { said_in } => Finding::warn(
+            name,
+            format!(
+                "journald turns auditing off whenever it starts, also under auditd (Audit=no, {})",
+                said_in.display()
+            ),
+        )
+        .remedy(
+            "mkdir -p /etc/systemd/journald.conf.d\n\
+             printf '[Journal]\\nAudit=yes\\n' > /etc/systemd/journald.conf.d/zz-fwdrift.conf\n\
+             systemctl restart systemd-journald",
+        ),
     }
 }
 
