@@ -3,6 +3,7 @@
 
 pub mod attribute;
 pub mod baseline;
+pub mod cli;
 pub mod collect;
 pub mod compare;
 pub mod config;
@@ -13,5 +14,7 @@ pub mod ledger;
 pub mod model;
 pub mod netlink;
 pub mod normalise;
+pub mod pipeline;
+pub mod record;
 pub mod report;
 pub mod sys;
