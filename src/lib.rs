@@ -18,3 +18,4 @@ pub mod pipeline;
 pub mod record;
 pub mod report;
 pub mod sys;
+pub mod tool;

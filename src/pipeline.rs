@@ -220,7 +220,7 @@ fn examine(settings: &Settings, repository: &Repository, access: Access) -> Resu
     let result = CheckResult {
         schema: "fwdrift.check/1".to_owned(),
         host: host.to_string(),
-        netns: settings.netns.as_ref().map(|netns| netns.given().to_string_lossy().into_owned()),
+        netns: settings.netns.as_ref().map(|netns| netns.given()),
         baseline: BaselineRef { commit: baseline.commit.clone(), path: baseline.path.clone() },
         captured_at,
         generation: capture.generation,

@@ -1,9 +1,9 @@
 //! Takes files that somebody wrote as a baseline: nft syntax, or the format of iptables-save.
 
 use super::include::{self, IncludeError};
-use super::layout::{Files, iptables_path};
-use crate::collect::tool::Tool;
-use crate::model::{Backend, Family};
+use super::layout::iptables_path;
+use crate::model::{Backend, Family, Files};
+use crate::tool::Tool;
 use std::path::{Path, PathBuf};
 
 /// Larger files are refused: the largest real ruleset known has 80 MB.

@@ -5,9 +5,9 @@
 //! entry costs a compilation, nothing else. `check` reads the cache and never writes it.
 
 use super::compile::{CompileError, compile};
-use super::layout::{Files, Role, role};
-use crate::collect::tool::Tool;
-use crate::model::{Backend, Capture, Digest};
+use super::layout::{Role, role};
+use crate::model::{Backend, Capture, Digest, Files};
+use crate::tool::Tool;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};

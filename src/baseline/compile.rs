@@ -4,15 +4,15 @@
 //! names and indices, and that is captured like a live one. Nothing of the host changes.
 
 use super::include::{self, IncludeError};
-use super::layout::{Files, Role, captured_text, read_exact, role};
-use crate::collect::tool::{Tool, ToolError};
+use super::layout::{Role, captured_text, read_exact, role};
 use crate::collect::{self, CollectError};
 use crate::decode::{self, DecodeError};
-use crate::model::{Backend, Capture, Family, Item, RawMessage, Ruleset};
+use crate::model::{Backend, Capture, Family, Files, Item, RawMessage, Ruleset};
 use crate::netlink::Attrs;
 use crate::netlink::nft::{msg, table};
 use crate::normalise::{NormaliseError, normalise};
 use crate::sys::netns::{Netns, NetnsError};
+use crate::tool::{Tool, ToolError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -161,7 +161,8 @@ fn load_all(
     for path in files.keys().filter(|path| role(path) == Role::Nft && !exact.contains_key(*path)) {
         let file = directory.join(path);
         let tool = Tool::find("nft").map_err(CompileError::Tool)?;
-        let result = tool.args(["-f", &file.to_string_lossy()]).directory(&directory.join("nft")).run();
+        let result =
+            tool.scratch().args(["-f", &file.to_string_lossy()]).directory(&directory.join("nft")).run();
         accepted(result, path, directory)?;
     }
     for (path, content) in files {
@@ -169,7 +170,8 @@ fn load_all(
         let tool = Tool::find(restore_program(backend, family)).map_err(CompileError::Tool)?;
         // A scratch namespace needs no lock against the host's iptables.
         let lock = directory.join("xtables.lock");
-        let result = tool.env("XTABLES_LOCKFILE", &lock.to_string_lossy()).input(content.clone()).run();
+        let result =
+            tool.scratch().env("XTABLES_LOCKFILE", &lock.to_string_lossy()).input(content.clone()).run();
         accepted(result, path, directory)?;
     }
     Ok(())

@@ -4,7 +4,7 @@
 //! that would be a part of the approved state which nobody reviewed. So adopting a file copies what it
 //! includes to `nft/include/`, and loading it points its includes there.
 
-use super::layout::Files;
+use crate::model::Files;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -4,13 +4,9 @@
 //! `nft/include/**` what authored files include; `nft/*.exact` beside a captured table whose text does
 //! not say all; `iptables/{nft,legacy}-v{4,6}.rules` in the format of iptables-save.
 
-use crate::model::{Backend, Capture, Family, Name, TableKey};
+use crate::model::{Backend, Capture, Family, Files, Name, TableKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use std::collections::BTreeMap;
-
-/// Relative paths with `/` to contents.
-pub type Files = BTreeMap<String, Vec<u8>>;
 
 /// First line of a file that fwdrift wrote itself and may write again.
 const CAPTURED: &str = "# captured by fwdrift, one table a file";

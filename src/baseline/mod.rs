@@ -11,8 +11,9 @@ mod include;
 mod layout;
 mod render;
 
+pub use crate::model::Files;
 pub use adopt::{AdoptError, adopt};
 pub use cache::{Access, Cache};
 pub use compile::{CompileError, compile};
-pub use layout::{Files, is_authored};
+pub use layout::is_authored;
 pub use render::{RenderError, render};

@@ -4,10 +4,10 @@
 //! does not give back, whoever prints it, gets an `.exact` file beside its text.
 
 use super::compile::{CompileError, compile};
-use super::layout::{Files, captured, exact, iptables_path, table_stem};
+use super::layout::{captured, exact, iptables_path, table_stem};
 use crate::compare;
 use crate::decode::{self, DecodeError};
-use crate::model::{Backend, Capture, Family, Item, Ruleset, TableKey, Text};
+use crate::model::{Backend, Capture, Family, Files, Item, Ruleset, TableKey, Text};
 use crate::normalise::{denormalise, normalise};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -29,7 +29,9 @@ pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Res
     if recorded.result.verdict == Verdict::Drift {
         text.push_str(&format!("The live firewall differs from it: run `{program} check`.\n"));
     } else {
-        text.push_str(&format!("From now on: `{program} check` by hand, `{program} record -q` from cron or a timer.\n"));
+        text.push_str(&format!(
+            "From now on: `{program} check` by hand, `{program} record -q` from cron or a timer.\n"
+        ));
     }
     output.print(&text)?;
     Ok(0)

@@ -5,7 +5,6 @@
 
 mod approve;
 mod check;
-pub mod doctor;
 mod init;
 mod log;
 mod output;
@@ -50,8 +49,6 @@ enum Command {
     Show(show::Args),
     /// The periodic audit report
     Report(report::Args),
-    /// What this host can and cannot see, and what to run to mend it
-    Doctor,
 }
 
 /// Runs the program with the process's arguments.
@@ -80,7 +77,6 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Log(args) => log::run(&settings, args, &mut output),
         Command::Show(args) => show::run(&settings, args, &mut output),
         Command::Report(args) => report::run(&settings, args, &mut output),
-        Command::Doctor => doctor::run(&settings, output.stream()),
     }
 }
 

@@ -4,8 +4,8 @@
 //! which tables exist (net/ipv4/netfilter/ip_tables.c registers the names there), and
 //! `iptables-legacy-save -t TABLE` is run for those only.
 
-use super::tool::{Tool, ToolError};
 use crate::model::{Family, Gap, LegacyTable};
+use crate::tool::{Tool, ToolError};
 
 const SOURCES: [(Family, &str, &str); 2] = [
     (Family::Ip, "/proc/thread-self/net/ip_tables_names", "iptables-legacy-save"),

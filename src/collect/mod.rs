@@ -6,7 +6,6 @@
 pub mod legacy;
 pub mod links;
 pub mod nftables;
-pub mod tool;
 
 use crate::model::{Capture, Gap};
 use crate::sys::netns::{Netns, NetnsError};

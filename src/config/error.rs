@@ -1,6 +1,7 @@
 //! What can be wrong with flags and with the configuration file.
 
-use super::values::{InvalidHost, InvalidNetns};
+use super::values::InvalidNetns;
+use crate::model::InvalidHost;
 use std::io;
 use std::path::PathBuf;
 
@@ -120,7 +121,7 @@ impl ConfigError {
                 format!("valid keys: {}", super::file::KEYS.join(", "))
             }
             Self::Value { .. } => return None,
-            Self::HostFlag { .. } => "choose a plain name, for example --host web-01".to_owned(),
+            Self::HostFlag { reason, .. } => reason.hint(),
             Self::Hostname { .. } => {
                 "give the host a name for the repository with --host NAME, or `host = \"NAME\"` in \
                  /etc/fwdrift/config.toml"

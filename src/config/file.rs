@@ -2,7 +2,8 @@
 
 use super::error::ConfigError;
 use super::nearest::nearest;
-use super::values::{HostName, NetnsRef};
+use super::values::NetnsRef;
+use crate::model::HostName;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io;

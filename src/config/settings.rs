@@ -3,7 +3,8 @@
 use super::args::{ColorChoice, Format, GlobalArgs};
 use super::error::ConfigError;
 use super::file::ConfigFile;
-use super::values::{HostName, NetnsRef};
+use super::values::NetnsRef;
+use crate::model::HostName;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

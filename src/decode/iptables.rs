@@ -7,9 +7,9 @@
 use super::scratch;
 use super::selection::TableSelection;
 use crate::collect::nftables;
-use crate::collect::tool::{Tool, ToolError};
 use crate::model::{Capture, Chain, Family, Item, Name, Ruleset, Table, TableKey, Text};
 use crate::normalise::{is_iptables_shaped, normalise, parse_save};
+use crate::tool::{Tool, ToolError};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What iptables-save printed for a table, and for which rules it is exact.
@@ -110,7 +110,7 @@ pub fn without_stamps(save: &str) -> String {
 
 fn run_save(key: &TableKey) -> Result<Vec<u8>, ToolError> {
     let program = program(key.family, "save");
-    let output = Tool::find(program)?.args(["-t", &key.name.to_string()]).run()?;
+    let output = Tool::find(program)?.scratch().args(["-t".to_owned(), key.name.to_string()]).run()?;
     let text = String::from_utf8_lossy(&output.stdout);
     // It exits 0 and says in a comment that it gave up.
     if text.contains("incompatible, use 'nft' tool") || !text.contains("\nCOMMIT") {
@@ -148,7 +148,7 @@ fn reload(key: &TableKey, text: &[u8]) -> Option<Table> {
                 _ => line.to_vec(),
             });
             let text = text.collect::<Vec<_>>().join(&b'\n');
-            Tool::find(program(key.family, "restore"))?.input(text).run()?;
+            Tool::find(program(key.family, "restore"))?.scratch().input(text).run()?;
             Ok(nftables::capture()?)
         })??;
         Ok(normalise(&capture)?)

@@ -12,11 +12,11 @@ mod selection;
 mod transplant;
 
 use crate::collect::links;
-use crate::collect::tool::{Tool, ToolError};
 use crate::model::{Backend, Digest, Item, Name, Ruleset, Table, TableKey, Text, text_from_kernel};
 use crate::normalise::{has_extension, references};
 use crate::sys::netns::{Netns, NetnsError};
 use crate::sys::socket::{Socket, SocketError};
+use crate::tool::{Tool, ToolError};
 use listing::{Block, TableListing};
 use selection::TableSelection;
 use std::collections::{BTreeMap, BTreeSet};
@@ -185,7 +185,7 @@ fn list_in_scratch(ruleset: &Ruleset, items: &[&Item]) -> Result<BTreeMap<Item, 
     netns.run(|| -> Result<_, DecodeError> {
         // The socket stays open while the tools run: a table with the owner flag lives as long as it.
         let _owner = load(batch)?;
-        let output = Tool::find("nft")?.args(["-s", "-a", "list", "ruleset"]).run()?;
+        let output = Tool::find("nft")?.scratch().args(["-s", "-a", "list", "ruleset"]).run()?;
         let listings = listing::parse(&guard::restored(&text_from_kernel(&output.stdout)));
         let mut texts = BTreeMap::new();
         for (key, table, selection, items) in &selected {

@@ -1,7 +1,6 @@
 //! What can go wrong where the evidence is read, and what to do next.
 
 use std::path::PathBuf;
-use std::time::Duration;
 use thiserror::Error;
 
 /// A failure at the evidence edge.
@@ -42,46 +41,6 @@ pub enum EvidenceError {
     /// A thread could not be started, or died.
     #[error("the audit collector's thread stopped unexpectedly")]
     Thread,
-    /// A program is not installed.
-    #[error("{program} is not installed")]
-    MissingProgram {
-        /// The program's name.
-        program: &'static str,
-    },
-    /// A program could not be started.
-    #[error("cannot run {}: {source}", program.display())]
-    Start {
-        /// The program's path.
-        program: PathBuf,
-        /// The system's answer.
-        source: std::io::Error,
-    },
-    /// A program took too long and was killed.
-    #[error("{} did not finish within {} s and was killed", program.display(), limit.as_secs())]
-    Timeout {
-        /// The program's path.
-        program: PathBuf,
-        /// How long it was given.
-        limit: Duration,
-    },
-    /// A program printed more than fwdrift is ready to hold.
-    #[error("{} printed more than {limit} bytes and was stopped", program.display())]
-    TooMuch {
-        /// The program's path.
-        program: PathBuf,
-        /// The bound, in bytes.
-        limit: usize,
-    },
-    /// A program failed.
-    #[error("{} failed ({status}): {stderr}", program.display())]
-    Failed {
-        /// The program's path.
-        program: PathBuf,
-        /// Its exit status or signal, in words.
-        status: String,
-        /// What it wrote to stderr.
-        stderr: String,
-    },
 }
 
 impl EvidenceError {
@@ -101,9 +60,6 @@ impl EvidenceError {
             Self::Namespace { .. } => "run as root (entering a network namespace needs CAP_SYS_ADMIN)",
             Self::File { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 "run as root"
-            }
-            Self::MissingProgram { program: "journalctl" } => {
-                "install auditd, whose log fwdrift reads, or run on a systemd host"
             }
             _ => return None,
         };

@@ -6,14 +6,11 @@
 
 use super::history::{History, Reading};
 use super::record::{self, Record};
-use super::{EvidenceError, command};
+use crate::tool::{Tool, ToolError};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use std::path::Path;
-use std::time::Duration;
 
-/// `journalctl` reads all files of the journal.
-const LIMIT: Duration = Duration::from_secs(60);
 /// About 300,000 records.
 const BOUND: usize = 256 << 20;
 
@@ -63,8 +60,7 @@ fn lines(output: &[u8]) -> impl Iterator<Item = &[u8]> {
     output.split(|b| *b == b'\n').filter(|line| !line.is_empty())
 }
 
-fn journalctl(dir: Option<&Path>, window: &[String], types: &[u32]) -> Result<Vec<u8>, EvidenceError> {
-    let program = command::find("journalctl")?;
+fn journalctl(dir: Option<&Path>, window: &[String], types: &[u32]) -> Result<Vec<u8>, ToolError> {
     let fields = "--output-fields=MESSAGE,_AUDIT_TYPE,_AUDIT_ID,_SOURCE_REALTIME_TIMESTAMP";
     let mut args: Vec<String> =
         ["--no-pager", "--quiet", "--all", "--output=json", fields].map(str::to_owned).into();
@@ -72,12 +68,7 @@ fn journalctl(dir: Option<&Path>, window: &[String], types: &[u32]) -> Result<Ve
     args.extend_from_slice(window);
     args.push("_TRANSPORT=audit".to_owned());
     args.extend(types.iter().map(|number| format!("_AUDIT_TYPE={number}")));
-    let output = command::run(&program, &args, LIMIT, BOUND)?;
-    if output.status.success() {
-        return Ok(output.stdout);
-    }
-    let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(EvidenceError::Failed { program, status: output.status.to_string(), stderr })
+    Ok(Tool::find("journalctl")?.args(args).output_limit(BOUND).run()?.stdout)
 }
 
 fn entry_time(line: &[u8]) -> Option<DateTime<Utc>> {

@@ -6,7 +6,6 @@
 mod assemble;
 pub mod audit_control;
 pub mod collector;
-mod command;
 mod error;
 pub mod history;
 pub mod journal;

@@ -4,10 +4,9 @@
 //! or `/etc/passwd`. Each uid is asked for once. A name that an enriched audit record brought along is
 //! better still, as it was true at the time: `attribute` prefers it.
 
-use super::command;
+use crate::tool::Tool;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// A directory service may be slow; the record must be written all the same.
@@ -44,8 +43,8 @@ impl People {
 }
 
 fn from_name_service(uid: u32) -> Option<String> {
-    let program: PathBuf = command::find("getent").ok()?;
-    match command::run(&program, &["passwd".to_owned(), uid.to_string()], LIMIT, BOUND) {
+    let getent = Tool::find("getent").ok()?.args(["passwd".to_owned(), uid.to_string()]);
+    match getent.within(LIMIT).output_limit(BOUND).run() {
         Ok(output) => named(&output.stdout, uid),
         Err(error) => {
             tracing::debug!(%error, uid, "looking up an account");

@@ -1,14 +1,14 @@
 //! Approval: the baseline of a host replaced in one commit on `main`.
 
 use super::error::LedgerError;
-use super::files::{Files, check_files};
-use super::hostname::HostName;
+use super::files::check_files;
 use super::identity::Identity;
 use super::lock::Lock;
 use super::message::ApprovalMessage;
 use super::repository::{CommitId, Repository};
 use super::worktree::{self, WorkingTree};
 use super::{refs, tree};
+use crate::model::{Files, HostName};
 use chrono::Utc;
 use git2::Commit;
 
@@ -43,7 +43,7 @@ impl Repository {
         check_files(files)?;
         let git = self.writer(lock)?;
         let fail = || LedgerError::git("write an approval", git.commondir());
-        let path = host.baseline_path();
+        let path = refs::baseline_path(host);
         let parent = refs::tip(git, refs::MAIN)?;
         let found = parent.as_ref().map(|commit| commit.id().to_string());
         let moved = |found: Option<String>| LedgerError::MainMoved {

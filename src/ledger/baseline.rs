@@ -1,11 +1,9 @@
 //! The approved state of a host, read from the commit at `main`, never from the working tree.
 
 use super::error::LedgerError;
-use super::files::Files;
-use super::hostname::HostName;
 use super::repository::Repository;
 use super::{message, refs, tree};
-use crate::model::Approval;
+use crate::model::{Approval, Files, HostName};
 use chrono::{DateTime, Utc};
 use git2::{Commit, ErrorCode, Oid};
 use std::path::Path;
@@ -38,7 +36,7 @@ impl Repository {
     /// [`LedgerError::Damaged`] if something cannot be read, or is neither a file nor a directory.
     pub fn baseline(&self, host: &HostName) -> Result<Option<Baseline>, LedgerError> {
         let Some(main) = refs::tip(&self.git, refs::MAIN)? else { return Ok(None) };
-        let path = host.baseline_path();
+        let path = refs::baseline_path(host);
         let unreadable = |e: git2::Error| tree::damaged(&self.git, "main", e.message());
         let root = main.tree().map_err(unreadable)?;
         let Some(directory) = tree::directory(&self.git, &root, &path)? else { return Ok(None) };

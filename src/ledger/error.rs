@@ -10,14 +10,6 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum LedgerError {
-    /// A host name that cannot be part of a git reference and of a path.
-    #[error("{name:?} cannot be a host's name in the repository: {why}")]
-    HostName {
-        /// The name as given.
-        name: String,
-        /// The rule that it breaks.
-        why: &'static str,
-    },
     /// A relative path that must not be stored in a commit.
     #[error("{path:?} cannot be stored in the repository: {why}")]
     FilePath {
@@ -210,7 +202,6 @@ impl LedgerError {
     /// What to do next, as a sentence or a command.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::HostName { .. } => "pass --host NAME, for example --host web-01".to_owned(),
             Self::FilePath { .. } => "rename the file".to_owned(),
             Self::Missing { .. } | Self::NoMain { .. } => {
                 "run `fwdrift init`, or name another repository with --repo DIR".to_owned()

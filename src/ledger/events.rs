@@ -1,14 +1,13 @@
 //! The ledger of a host: one commit an event on `live/<host>`.
 
 use super::error::LedgerError;
-use super::files::{EVENT_FILE, Files, check_ledger_files};
-use super::hostname::HostName;
+use super::files::{EVENT_FILE, check_ledger_files};
 use super::identity::{event_signature, service_signature};
 use super::lock::Lock;
 use super::repository::{CommitId, Repository};
 use super::text::plain_json;
 use super::{message, refs, tree};
-use crate::model::{Event, LedgerEntry};
+use crate::model::{Event, Files, HostName, LedgerEntry};
 use git2::{Commit, Oid};
 
 /// The version of `event.json` that is written and read.
@@ -41,7 +40,7 @@ impl Repository {
         check_ledger_files(files)?;
         let git = self.writer(lock)?;
         let fail = || LedgerError::git("write an event", git.commondir());
-        let name = host.live_ref();
+        let name = refs::live(host);
         let previous = refs::tip(git, &name)?;
         event.seq = match &previous {
             Some(commit) => read_event(git, commit)?.seq + 1,
@@ -68,7 +67,7 @@ impl Repository {
     /// # Errors
     /// [`LedgerError::Damaged`] if it cannot be read.
     pub fn head(&self, host: &HostName) -> Result<Option<LedgerEntry>, LedgerError> {
-        match refs::tip(&self.git, &host.live_ref())? {
+        match refs::tip(&self.git, &refs::live(host))? {
             Some(commit) => self.entry(&commit).map(Some),
             None => Ok(None),
         }
@@ -122,7 +121,7 @@ impl Repository {
     /// # Errors
     /// [`LedgerError::Damaged`] if something cannot be read.
     pub fn ledger_files(&self, host: &HostName) -> Result<Option<(String, Files)>, LedgerError> {
-        let Some(commit) = refs::tip(&self.git, &host.live_ref())? else { return Ok(None) };
+        let Some(commit) = refs::tip(&self.git, &refs::live(host))? else { return Ok(None) };
         let root =
             commit.tree().map_err(|e| tree::damaged(&self.git, &commit.id().to_string(), e.message()))?;
         let mut files = tree::read(&self.git, &root)?;
@@ -137,7 +136,7 @@ impl Repository {
     /// The ids of the ledger's commits, newest first, along first parents.
     fn commits(&self, host: &HostName) -> Result<Vec<Oid>, LedgerError> {
         let mut ids = Vec::new();
-        let mut next = refs::tip(&self.git, &host.live_ref())?.map(|commit| commit.id());
+        let mut next = refs::tip(&self.git, &refs::live(host))?.map(|commit| commit.id());
         while let Some(id) = next {
             ids.push(id);
             next = self.commit(id)?.parent_ids().next();

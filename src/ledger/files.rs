@@ -4,10 +4,7 @@
 //! git fsck(1) complain (its `hasDot`, `hasDotdot`, `hasDotgit`, `fullPathname` messages).
 
 use super::error::LedgerError;
-use std::collections::BTreeMap;
-
-/// Relative paths with `/` (for example `nft/inet-filter.nft`) to content.
-pub type Files = BTreeMap<String, Vec<u8>>;
+use crate::model::Files;
 
 /// The record in a ledger commit, beside the ruleset's files.
 pub(super) const EVENT_FILE: &str = "event.json";

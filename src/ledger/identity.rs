@@ -3,10 +3,9 @@
 //! Role: names for commit headers. A name from git's configuration is what a person says of themselves;
 //! the login uid is what the kernel says, and survives sudo and su. Both are kept.
 
-use super::hostname::HostName;
 use super::repository::Repository;
 use super::text::{header_local, header_name};
-use crate::model::Author;
+use crate::model::{Author, HostName};
 use chrono::{DateTime, Utc};
 use git2::{Config, Signature, Time};
 use std::fmt;

@@ -1,8 +1,7 @@
 //! Commit messages: one readable line, the changes, trailers for programs. Pure.
 
-use super::hostname::HostName;
 use super::text::{columns, cut, one_line, paragraphs};
-use crate::model::{Change, ChangeKind, Event, EventKind};
+use crate::model::{Change, ChangeKind, Event, EventKind, HostName};
 use git2::Signature;
 use std::collections::BTreeSet;
 use std::fmt::Write;

@@ -2,6 +2,7 @@
 
 use super::error::LedgerError;
 use super::store::sync_dir;
+use crate::model::HostName;
 use git2::{Commit, ErrorClass, ErrorCode, Oid, Repository};
 use std::path::PathBuf;
 use std::thread::sleep;
@@ -9,6 +10,16 @@ use std::time::{Duration, Instant};
 
 /// The branch of approved states.
 pub(super) const MAIN: &str = "refs/heads/main";
+
+/// The branch of a host's ledger.
+pub(super) fn live(host: &HostName) -> String {
+    format!("refs/heads/live/{host}")
+}
+
+/// The directory of a host's baseline on `main`.
+pub(super) fn baseline_path(host: &HostName) -> String {
+    format!("baselines/{host}")
+}
 
 /// How long another git program may hold a reference's lock: they do so for milliseconds.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -64,4 +75,17 @@ pub(super) fn advance(
 /// Where git puts the lock of a reference.
 pub(super) fn lock_path(repo: &Repository, name: &str) -> PathBuf {
     repo.commondir().join(format!("{name}.lock"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_host_name_makes_a_reference_that_git_takes() {
+        for name in ["web-01", "Web-01.example.org", "a", "10.0.0.1", "db_2", &"x".repeat(HostName::MAX_LEN)]
+        {
+            assert!(git2::Reference::is_valid_name(&live(&HostName::parse(name).unwrap())), "{name}");
+        }
+    }
 }

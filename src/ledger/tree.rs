@@ -3,7 +3,7 @@
 //! Role: writes blobs and trees straight into the object database, past every filter.
 
 use super::error::LedgerError;
-use super::files::Files;
+use crate::model::Files;
 use git2::{ObjectType, Oid, Repository, Tree};
 use std::collections::BTreeMap;
 

@@ -13,10 +13,14 @@ pub use change::{
 pub use event::{Approval, Event, EventKind, LedgerEntry};
 
 pub mod capture;
+pub mod files;
+pub mod host;
 pub mod item;
 pub mod ruleset;
 
 pub use capture::{Capture, LegacyTable, RawMessage};
+pub use files::Files;
+pub use host::{HostName, InvalidHost};
 pub use item::{Item, Text};
 pub use ruleset::{
     Anonymous, Backend, Chain, Digest, Element, ElementKey, Family, Name, Object, Rule, Ruleset, Set, Table,

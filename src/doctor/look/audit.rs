@@ -1,8 +1,9 @@
 //! What audit has on disk: rules, log, journal.
 
 use super::RunTool;
-use super::tools::{find, path_of};
+use super::tools::path_of;
 use crate::doctor::facts::{AuditFiles, AuditLog, JournalRecords, Tool, ToolFacts};
+use crate::tool::locate;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -23,8 +24,8 @@ pub(super) fn look(log: &Path, tools: &[ToolFacts], run: &RunTool<'_>) -> AuditF
         }
     };
     AuditFiles {
-        auditctl: find("auditctl").is_some(),
-        augenrules: find("augenrules").is_some(),
+        auditctl: locate("auditctl").is_some(),
+        augenrules: locate("augenrules").is_some(),
         never_task_in: never_task_in(Path::new("/etc/audit")),
         log,
         journal,

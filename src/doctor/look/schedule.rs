@@ -1,8 +1,8 @@
 //! What starts services, and what runs `fwdrift record`.
 
 use super::RunTool;
-use super::tools::find;
 use crate::doctor::facts::{Schedule, ServiceManager};
+use crate::tool::locate;
 use std::path::{Path, PathBuf};
 
 /// Where cron.d's example of fwdrift is installed to.
@@ -21,7 +21,7 @@ pub(super) fn service_manager() -> ServiceManager {
 pub(super) fn look(manager: ServiceManager, run: &RunTool<'_>) -> Schedule {
     let cron = Path::new(CRON).is_file().then(|| Schedule::Cron(PathBuf::from(CRON)));
     let timer = match manager {
-        ServiceManager::Systemd => find("systemctl").and_then(|systemctl| timer(&systemctl, run)),
+        ServiceManager::Systemd => locate("systemctl").and_then(|systemctl| timer(&systemctl, run)),
         ServiceManager::OpenRc | ServiceManager::Other => None,
     };
     match (timer, cron) {

@@ -2,23 +2,11 @@
 
 use super::RunTool;
 use crate::doctor::facts::{Tool, ToolFacts, ToolState};
-use rustix::fs::{Access, access};
-use std::path::{Path, PathBuf};
-
-/// Where programs are looked for: never in `PATH`, which the caller of a root program may have set.
-const DIRECTORIES: [&str; 6] =
-    ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
+use crate::tool::locate;
+use std::path::Path;
 
 pub(super) fn look(run: &RunTool<'_>) -> Vec<ToolFacts> {
     Tool::ALL.map(|tool| ToolFacts { tool, state: state(tool, run) }).into()
-}
-
-/// The program's absolute path; none if it is in none of the directories.
-pub(super) fn find(program: &str) -> Option<PathBuf> {
-    DIRECTORIES
-        .iter()
-        .map(|directory| Path::new(directory).join(program))
-        .find(|path| path.is_file() && access(path, Access::EXEC_OK).is_ok())
 }
 
 /// The path at which `tool` was found.
@@ -30,7 +18,7 @@ pub(super) fn path_of(tool: Tool, tools: &[ToolFacts]) -> Option<&Path> {
 }
 
 fn state(tool: Tool, run: &RunTool<'_>) -> ToolState {
-    let Some(path) = find(tool.program()) else { return ToolState::Missing };
+    let Some(path) = locate(tool.program()) else { return ToolState::Missing };
     let Some(flag) = version_flag(tool) else { return ToolState::Found { path, version: None } };
     match run(&path, &[flag]) {
         Ok(stdout) => {
@@ -61,13 +49,6 @@ fn version_flag(tool: Tool) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_program_is_found_in_a_system_directory_only() {
-        assert!(find("sh").is_some_and(|path| path.is_absolute()));
-        assert_eq!(find("no-such-program-of-fwdrift"), None);
-        assert_eq!(find(""), None);
-    }
 
     #[test]
     fn a_program_that_does_not_run_is_broken_not_missing() {
