@@ -14,6 +14,8 @@ pub mod ledger;
 pub mod model;
 pub mod netlink;
 pub mod normalise;
+pub mod pipeline;
+pub mod record;
 pub mod report;
 pub mod sys;
 pub mod tool;

@@ -1,2 +1,7 @@
-//! The program: parse, run, exit code.
-fn main() {}
+//! The program: parse, run, exit code. See `cli`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fwdrift::cli::main()
+}

@@ -6,6 +6,7 @@ use crate::doctor::{exit_code, judge, look, render_json, render_text};
 use crate::evidence::{self, EvidenceError};
 use crate::ledger::{LedgerError, Repository};
 use crate::model::BaselineRef;
+use crate::record::Memory;
 use crate::sys::netns::Netns;
 use crate::tool::Tool;
 use anyhow::Context as _;
@@ -99,7 +100,7 @@ fn noted_look(repository: &Repository, settings: &Settings) -> Option<LastLook> 
     struct Noted {
         time: DateTime<Utc>,
     }
-    let path = repository.state_dir().join(format!("look-{}.json", settings.host));
+    let path = Memory::path(repository, &settings.host);
     let noted = match std::fs::read(&path) {
         Ok(bytes) => serde_json::from_slice::<Noted>(&bytes).map_err(|error| error.to_string()),
         Err(error) if error.kind() == ErrorKind::NotFound => return None,

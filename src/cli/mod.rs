@@ -1,3 +1,126 @@
-//! The command line: one file a command.
+//! The command line: parse, resolve the settings, run one command, turn its outcome into an exit code.
+//!
+//! One file a command. Results go to stdout, all else to stderr. Exit codes: 0 in sync or done, 1 drift,
+//! 2 could not determine, also usage errors.
 
+mod approve;
+mod check;
 pub mod doctor;
+mod init;
+mod log;
+mod output;
+mod record;
+mod report;
+mod show;
+mod time;
+
+use crate::config::{ConfigError, GlobalArgs, Settings, Verbosity};
+use crate::pipeline::PipelineError;
+use crate::report::escape;
+use crate::sys::netns::NetnsError;
+use clap::{Parser, Subcommand};
+use output::Output;
+use std::process::ExitCode;
+
+/// Could not determine, or a usage error.
+const UNDETERMINED: u8 = 2;
+
+/// Tells who changed this host's firewall, when, and what changed, against an approved baseline in git.
+#[derive(Debug, Parser)]
+#[command(name = "fwdrift", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the repository and the first approved baseline
+    Init(init::Args),
+    /// Compare the live firewall with the approved baseline; reads only
+    Check,
+    /// For cron and timers: check, and append what is new to the ledger
+    Record,
+    /// Make the present drift, or chosen changes, part of the baseline
+    Approve(approve::Args),
+    /// List the recorded events, newest first
+    Log(log::Args),
+    /// Show one recorded event in full
+    Show(show::Args),
+    /// The periodic audit report
+    Report(report::Args),
+    /// What this host can and cannot see, and what to run to mend it
+    Doctor,
+}
+
+/// Runs the program with the process's arguments.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = run(&cli);
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            output::complain(&message(&error));
+            ExitCode::from(UNDETERMINED)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<u8> {
+    let settings = Settings::resolve(&cli.global)?;
+    start_logging(settings.verbosity);
+    crate::tool::set_time_limit(settings.tool_timeout);
+    let mut output = Output::new(&settings, &cli.global);
+    match &cli.command {
+        Command::Init(args) => init::run(&settings, args, &mut output),
+        Command::Check => check::run(&settings, &mut output),
+        Command::Record => record::run(&settings, &mut output),
+        Command::Approve(args) => approve::run(&settings, args, &mut output),
+        Command::Log(args) => log::run(&settings, args, &mut output),
+        Command::Show(args) => show::run(&settings, args, &mut output),
+        Command::Report(args) => report::run(&settings, args, &mut output),
+        Command::Doctor => doctor::run(&settings, output.stream()),
+    }
+}
+
+/// What happened, and what to do next. Texts of tools and files are hostile until escaped.
+fn message(error: &anyhow::Error) -> String {
+    let hint = if let Some(error) = error.downcast_ref::<PipelineError>() {
+        error.hint()
+    } else if let Some(error) = error.downcast_ref::<ConfigError>() {
+        error.hint()
+    } else if let Some(error) = error.downcast_ref::<NetnsError>() {
+        error.hint()
+    } else {
+        error.downcast_ref::<crate::ledger::LedgerError>().and_then(crate::ledger::LedgerError::hint)
+    };
+    let mut text = format!("fwdrift: {}\n", escape::multi_line(&format!("{error:#}")));
+    if let Some(hint) = hint {
+        text.push_str(&format!("hint: {}\n", escape::multi_line(&hint)));
+    }
+    text
+}
+
+/// One line for what could not be seen.
+fn gap_line(gap: &crate::model::Gap) -> String {
+    let hint = gap.hint.as_ref().map_or_else(String::new, |hint| format!(" (hint: {hint})"));
+    let text = format!("{}: {}{hint}", gap.source, gap.reason);
+    format!("fwdrift: could not look at {}\n", escape::terminal(&text))
+}
+
+fn start_logging(verbosity: Verbosity) {
+    let level = match verbosity {
+        Verbosity::Quiet => tracing::Level::ERROR,
+        Verbosity::Normal => tracing::Level::WARN,
+        Verbosity::Verbose => tracing::Level::INFO,
+        Verbosity::Trace => tracing::Level::TRACE,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
+}

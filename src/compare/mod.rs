@@ -77,6 +77,20 @@ pub fn compare(baseline: &Ruleset, live: &Ruleset, before: &Texts, after: &Texts
     comparison
 }
 
+/// The objects of a comparison whose texts were not given to it, of each side.
+pub fn without_text(
+    comparison: &Comparison,
+    before: &Texts,
+    after: &Texts,
+) -> (BTreeSet<Item>, BTreeSet<Item>) {
+    let missing = |item: Option<&Item>, texts: &Texts| item.filter(|item| !texts.contains_key(item)).cloned();
+    let differences = &comparison.differences;
+    (
+        differences.iter().filter_map(|d| missing(d.before.as_ref(), before)).collect(),
+        differences.iter().filter_map(|d| missing(d.after.as_ref(), after)).collect(),
+    )
+}
+
 fn same_text(old: Option<&Text>, new: Option<&Text>) -> bool {
     matches!((old, new), (Some(old), Some(new)) if old.exact && new.exact && old.text == new.text)
 }

@@ -14,5 +14,5 @@ mod values;
 
 pub use args::{ColorChoice, Format, GlobalArgs};
 pub use error::ConfigError;
-pub use settings::{DEFAULT_CONFIG, Settings, Verbosity};
+pub use settings::{DEFAULT_AUDIT_LOG, DEFAULT_CONFIG, Settings, Verbosity};
 pub use values::{InvalidNetns, NetnsRef};

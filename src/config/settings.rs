@@ -12,7 +12,8 @@ use std::time::Duration;
 pub const DEFAULT_CONFIG: &str = "/etc/fwdrift/config.toml";
 
 const DEFAULT_REPO: &str = "/var/lib/fwdrift/repo";
-const DEFAULT_AUDIT_LOG: &str = "/var/log/audit";
+/// Where auditd writes by default (auditd.conf(5)).
+pub const DEFAULT_AUDIT_LOG: &str = "/var/log/audit";
 const DEFAULT_TOOL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How much is said besides the result.

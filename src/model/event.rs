@@ -98,6 +98,9 @@ pub struct Event {
     pub state: String,
     /// The approved state that was in force.
     pub baseline: BaselineRef,
+    /// The git tree of that directory: the same tree, the same approved state.
+    #[serde(default)]
+    pub baseline_tree: String,
     /// For `drift`, what is new; for `reverted`, `applied` and `approved`, what ended.
     pub changes: Vec<Change>,
     /// Ids of all differences that are open after this event.

@@ -147,6 +147,7 @@ pub(super) fn entry(seq: u64, kind: EventKind, changes: Vec<Change>) -> LedgerEn
             boot_id: "5c4e7bd0-0000-4000-8000-000000000001".into(),
             state: "77aa".into(),
             baseline: baseline(),
+            baseline_tree: String::new(),
             changes,
             open,
             approval: None,

@@ -136,6 +136,7 @@ pub fn event(name: &str) -> Event {
         generation: 7,
         boot_id: "b".into(),
         state: "0123456789abcdef".into(),
+        baseline_tree: String::new(),
         baseline: BaselineRef { commit: "c".into(), path: "baselines/web-01".into() },
         changes: vec![change],
         open: vec!["0123456789ab".into()],

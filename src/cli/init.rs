@@ -1,0 +1,38 @@
+//! `fwdrift init`.
+
+use super::output::Output;
+use crate::config::{Format, Settings};
+use crate::model::Verdict;
+use crate::{pipeline, report};
+use std::path::PathBuf;
+
+/// Arguments of `init`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Adopt files that somebody wrote, in nft syntax or the format of iptables-save, instead of the live state
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    from: Vec<PathBuf>,
+}
+
+/// Makes the repository and the first baseline.
+pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Result<u8> {
+    settings.require_format("init", &[Format::Text])?;
+    let (baseline, recorded) = pipeline::init(settings, &args.from)?;
+    let short = &baseline.commit[..baseline.commit.len().min(10)];
+    let program = output.program().to_owned();
+    let mut text = format!(
+        "Approved {} of {} in {} (commit {short}).\n",
+        baseline.path,
+        settings.host,
+        report::escape::terminal(&settings.repo.to_string_lossy()),
+    );
+    if recorded.result.verdict == Verdict::Drift {
+        text.push_str(&format!("The live firewall differs from it: run `{program} check`.\n"));
+    } else {
+        text.push_str(&format!(
+            "From now on: `{program} check` by hand, `{program} record -q` from cron or a timer.\n"
+        ));
+    }
+    output.print(&text)?;
+    Ok(0)
+}

@@ -1,0 +1,44 @@
+//! `fwdrift record`.
+
+use super::output::Output;
+use crate::config::{Format, Settings, Verbosity};
+use crate::model::Verdict;
+use crate::{pipeline, report};
+
+/// Records what is new and prints it. With `-q` nothing is printed when there is nothing new: cron mails
+/// whatever is printed.
+pub fn run(settings: &Settings, output: &mut Output) -> anyhow::Result<u8> {
+    settings.require_format("record", &[Format::Text, Format::Json])?;
+    let recorded = pipeline::record(settings)?;
+    if settings.format == Format::Json {
+        output.print(&report::log::json(settings.host.as_str(), &recorded.events))?;
+        return Ok(recorded.result.verdict.exit_code());
+    }
+    for entry in recorded.events.iter().filter(|entry| is_news(entry, settings.verbosity)) {
+        let text = report::event::text(&entry.event, &output.options());
+        output.print(&format!("{text}\n"))?;
+    }
+    if recorded.events.is_empty() && settings.verbosity != Verbosity::Quiet {
+        let state = match recorded.result.verdict {
+            Verdict::InSync => "in sync with the approved baseline; nothing new".to_owned(),
+            Verdict::Drift => format!(
+                "nothing new; {} unapproved, recorded before (`{} check` shows them)",
+                super::approve::counted(recorded.result.changes.len()),
+                output.program()
+            ),
+            Verdict::Unknown => "nothing new in what could be seen; not all could be".to_owned(),
+        };
+        output.print(&format!("{}: {state}\n", settings.host))?;
+    }
+    if recorded.result.verdict == Verdict::Unknown {
+        for gap in &recorded.result.gaps {
+            super::output::complain(&super::gap_line(gap));
+        }
+    }
+    Ok(recorded.result.verdict.exit_code())
+}
+
+/// A transaction without effect is kept in the ledger, but is no reason for a mail.
+fn is_news(entry: &crate::model::LedgerEntry, verbosity: Verbosity) -> bool {
+    entry.event.kind != crate::model::EventKind::Transient || verbosity != Verbosity::Quiet
+}

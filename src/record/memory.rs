@@ -1,0 +1,63 @@
+//! What is remembered from one look to the next, beside the ledger: `<gitdir>/fwdrift/look-<host>.json`.
+//!
+//! A look that shows nothing new makes no commit, but it bounds the window of the next change. Losing the
+//! file costs a wider window (the last event's look stands in), never an event.
+
+use crate::ledger::{HostName, LedgerError, Repository, write_atomic};
+use crate::model::{Change, Gap};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+const SCHEMA: &str = "fwdrift.look/1";
+
+/// The last look of `record`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Always `fwdrift.look/1`.
+    pub schema: String,
+    /// When the look began.
+    pub time: DateTime<Utc>,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// The nf_tables generation.
+    pub generation: u32,
+    /// Digest of the live state.
+    pub state: String,
+    /// The tree of the baseline it was compared with.
+    pub baseline: String,
+    /// The ledger's head after the look.
+    pub head: Option<String>,
+    /// The differences that were open after it, with their authors.
+    pub open: Vec<Change>,
+    /// What could not be seen.
+    pub gaps: Vec<Gap>,
+    /// Whether auditing was on: changes of x_tables leave no other trace.
+    #[serde(default)]
+    pub audited: bool,
+}
+
+impl Memory {
+    /// The memory of a host; none if there is none, or it is damaged, or the ledger has moved on without it.
+    pub fn read(repository: &Repository, host: &HostName, head: Option<&str>) -> Option<Self> {
+        let bytes = std::fs::read(Self::path(repository, host)).ok()?;
+        let memory: Self = serde_json::from_slice(&bytes).ok()?;
+        (memory.schema == SCHEMA && memory.head.as_deref() == head).then_some(memory)
+    }
+
+    /// Keeps it, atomically.
+    pub fn write(&self, repository: &Repository, host: &HostName) -> Result<(), LedgerError> {
+        let text = serde_json::to_vec_pretty(self).unwrap_or_default();
+        write_atomic(&Self::path(repository, host), &text)
+    }
+
+    /// Where it is kept.
+    pub fn path(repository: &Repository, host: &HostName) -> PathBuf {
+        repository.state_dir().join(format!("look-{host}.json"))
+    }
+
+    /// The schema's name, for making one.
+    pub fn schema() -> String {
+        SCHEMA.to_owned()
+    }
+}
