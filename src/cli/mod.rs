@@ -96,23 +96,11 @@ fn message(error: &anyhow::Error) -> String {
     } else {
         error.downcast_ref::<crate::ledger::LedgerError>().and_then(crate::ledger::LedgerError::hint)
     };
-    let mut text = format!("fwdrift: {}\n", escape::multi_line(&whole_story(error)));
+    let mut text = format!("fwdrift: {}\n", escape::multi_line(&format!("{error:#}")));
     if let Some(hint) = hint {
         text.push_str(&format!("hint: {}\n", escape::multi_line(&hint)));
     }
     text
-}
-
-/// The error and its causes, but for those that it tells itself.
-fn whole_story(error: &anyhow::Error) -> String {
-    let mut story = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !story.contains(&cause) {
-            story.push_str(": ");
-            story.push_str(&cause);
-        }
-    }
-    story
 }
 
 /// One line for what could not be seen.
@@ -135,21 +123,4 @@ fn start_logging(verbosity: Verbosity) {
         .with_target(false)
         .without_time()
         .init();
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cause_is_told_once() {
-        let cause = || std::io::Error::other("no room");
-        let told = NetnsError::Open { path: "/run/netns/a".into(), source: cause() };
-        assert_eq!(
-            message(&anyhow::Error::from(told)),
-            "fwdrift: cannot open network namespace /run/netns/a: no room\n"
-        );
-        let untold = anyhow::Error::from(cause()).context("cannot write");
-        assert_eq!(message(&untold), "fwdrift: cannot write: no room\n");
-    }
 }
