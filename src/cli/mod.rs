@@ -5,6 +5,7 @@
 
 mod approve;
 mod check;
+mod demo;
 mod init;
 mod log;
 mod output;
@@ -14,6 +15,7 @@ mod show;
 mod time;
 
 use crate::config::{ConfigError, GlobalArgs, Settings, Verbosity};
+use crate::demo::DemoError;
 use crate::pipeline::PipelineError;
 use crate::report::escape;
 use clap::{Parser, Subcommand};
@@ -49,6 +51,8 @@ enum Command {
     Show(show::Args),
     /// The periodic audit report
     Report(report::Args),
+    /// Show an outage and how it is found, in a throw-away network namespace of this machine
+    Demo(demo::Args),
 }
 
 /// Runs the program with the process's arguments.
@@ -77,6 +81,7 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Log(args) => log::run(&settings, args, &mut output),
         Command::Show(args) => show::run(&settings, args, &mut output),
         Command::Report(args) => report::run(&settings, args, &mut output),
+        Command::Demo(args) => demo::run(&settings, args, &mut output),
     }
 }
 
@@ -85,6 +90,8 @@ fn message(error: &anyhow::Error) -> String {
     let hint = if let Some(error) = error.downcast_ref::<PipelineError>() {
         error.hint()
     } else if let Some(error) = error.downcast_ref::<ConfigError>() {
+        error.hint()
+    } else if let Some(error) = error.downcast_ref::<DemoError>() {
         error.hint()
     } else {
         error.downcast_ref::<crate::ledger::LedgerError>().and_then(crate::ledger::LedgerError::hint)
