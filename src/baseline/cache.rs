@@ -105,7 +105,7 @@ fn key(files: &Files, interfaces: &BTreeMap<u32, Vec<u8>>) -> Digest {
 }
 
 fn contains(content: &[u8], name: &[u8]) -> bool {
-    !name.is_empty() && content.windows(name.len()).any(|window| window == name)
+    !name.is_empty() && memchr::memmem::find(content, name).is_some()
 }
 
 fn programs(files: &Files) -> Vec<&'static str> {

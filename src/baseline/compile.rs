@@ -4,7 +4,7 @@
 //! names and indices, and that is captured like a live one. Nothing of the host changes.
 
 use super::include::{self, IncludeError};
-use super::layout::{Role, captured_text, read_exact, role};
+use super::layout::{Role, captured_text, loadable, read_exact, role};
 use crate::collect::{self, CollectError};
 use crate::decode::{self, DecodeError};
 use crate::model::{Backend, Capture, Family, Files, Item, RawMessage, Ruleset};
@@ -136,7 +136,7 @@ fn exact_tables(files: &Files) -> Result<BTreeMap<String, (String, Capture)>, Co
 pub fn listing_of(ruleset: &Ruleset) -> Result<String, DecodeError> {
     let items: BTreeSet<Item> = ruleset.tables.keys().map(|key| Item::Table(key.clone())).collect();
     let texts = decode::decode(ruleset, &items)?;
-    Ok(texts.into_values().map(|text| super::render::loadable(&text.text)).collect::<Vec<_>>().join("\n"))
+    Ok(texts.into_values().map(|text| loadable(&text.text)).collect::<Vec<_>>().join("\n"))
 }
 
 /// Takes the exact table in place of one of the same name.

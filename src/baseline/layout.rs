@@ -113,6 +113,16 @@ pub fn read_exact(content: &[u8]) -> Option<Capture> {
     Capture::from_bytes(&BASE64.decode(encoded).ok()?).ok()
 }
 
+/// A text that nft can read: one that says that no tool could show the table becomes a comment.
+pub fn loadable(text: &str) -> String {
+    if text.starts_with("table ") { text.to_owned() } else { commented(text) }
+}
+
+/// A text as comment lines.
+pub fn commented(text: &str) -> String {
+    text.lines().map(|line| format!("# {line}")).collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@
 //! does not give back, whoever prints it, gets an `.exact` file beside its text.
 
 use super::compile::{CompileError, compile};
-use super::layout::{captured, exact, iptables_path, table_stem};
+use super::layout::{captured, commented, exact, iptables_path, loadable, table_stem};
 use crate::compare;
 use crate::decode::{self, DecodeError};
 use crate::model::{Backend, Capture, Family, Files, Item, Ruleset, TableKey, Text};
@@ -121,13 +121,4 @@ fn write(ruleset: &Ruleset, texts: &BTreeMap<Item, Text>, needs_exact: &BTreeSet
         files.insert(iptables_path(backend, family), format!("{}\n", tables.join("\n")).into_bytes());
     }
     files
-}
-
-/// A text that nft can read: one that says that no tool could show the table becomes a comment.
-pub fn loadable(text: &str) -> String {
-    if text.starts_with("table ") { text.to_owned() } else { commented(text) }
-}
-
-fn commented(text: &str) -> String {
-    text.lines().map(|line| format!("# {line}")).collect::<Vec<_>>().join("\n")
 }
