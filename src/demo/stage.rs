@@ -27,7 +27,8 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(600);
 const UPDATE: &str = "\
 #!/bin/sh
 # routine security update: close ports that should not be open
-nft insert rule inet filter input tcp dport 3306 drop comment '\"routine security update\"'
+nft insert rule inet filter input \\
+    tcp dport 3306 drop comment '\"routine security update\"'
 echo security update applied
 ";
 

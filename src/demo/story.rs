@@ -33,6 +33,8 @@ That was fwdrift. On a real host:\n\
 fn prologue(stage: &Stage, narrator: &mut Narrator<'_>) -> Result<(), DemoError> {
     narrator.print(&format!(
         "\
+An outage in small: a routine update cuts web servers off from their database.
+
 A network namespace stands for the database host db-01, another one for a web
 server. nft, git and the kernel's audit records are real. This machine's own
 firewall is not touched, and nothing stays behind: all files are in
@@ -73,16 +75,15 @@ fn outage(stage: &Stage, narrator: &mut Narrator<'_>) -> Result<(), DemoError> {
 }
 
 fn find(stage: &Stage, narrator: &mut Narrator<'_>) -> Result<(), DemoError> {
-    narrator.step("The timer runs `record`. It writes the change to the ledger, and says who, when\nand what: this is the mail that goes out.")?;
+    narrator.step("The timer runs `record`, which writes the change to the ledger and says who,\nwhen and what. This is the mail that goes out.")?;
     fwdrift(stage, narrator, "record -q", DRIFT)?;
-    narrator.step("The engineer on call looks for herself. This is what she pastes to the others.")?;
+    narrator.step("The engineer on call looks for herself, and pastes this to the others.")?;
     fwdrift(stage, narrator, "check", DRIFT)
 }
 
 fn put_back(stage: &Stage, narrator: &mut Narrator<'_>) -> Result<(), DemoError> {
     let name = stage.accounts.name(Account::Dba2);
-    narrator
-        .step(&format!("Her colleague {name} puts the approved file back, with nothing but git and nft."))?;
+    narrator.step(&format!("Her colleague {name} puts the approved file back, with git and nft alone."))?;
     run(stage, narrator, Account::Dba2, PUT_BACK)?;
     connection(stage, narrator, true)?;
     narrator.step("The next `record` sees that the drift has ended, and by whose hand.")?;
@@ -90,7 +91,7 @@ fn put_back(stage: &Stage, narrator: &mut Narrator<'_>) -> Result<(), DemoError>
 }
 
 fn look_back(stage: &Stage, narrator: &mut Narrator<'_>) -> Result<(), DemoError> {
-    narrator.step("Weeks later, all of it is still there: one commit an event.")?;
+    narrator.step("The ledger keeps all of it: one commit an event.")?;
     fwdrift(stage, narrator, "log", IN_SYNC)?;
     narrator.step("And this is what the auditor gets.")?;
     fwdrift(stage, narrator, "report", IN_SYNC)
