@@ -13,7 +13,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 const AUDIT_GET: u16 = 1000;
@@ -21,6 +21,10 @@ const AUDIT_SET: u16 = 1001;
 const AUDIT_LIST_RULES: u16 = 1013;
 /// `AUDIT_STATUS_ENABLED`, the bit of `mask` that says "set this field only".
 const STATUS_ENABLED: u32 = 1;
+/// Locked by whoever looks at or changes who uses auditing.
+const TURN: &str = "audit.turn";
+/// Locked by every user; says how auditing was before the first.
+const USERS: &str = "audit.users";
 /// How long the kernel may take to answer.
 const PATIENCE: Timespec = Timespec { tv_sec: 3, tv_nsec: 0 };
 
@@ -159,7 +163,8 @@ pub struct EnableGuard {
     dir: PathBuf,
 }
 
-/// Turns auditing on if it is off, until the guard is dropped. Two empty files stay in `/run/fwdrift`.
+/// Turns auditing on if it is off, until the guard is dropped. The last guard takes its two files in
+/// `/run/fwdrift` with it.
 ///
 /// # Errors
 /// [`EvidenceError::Netlink`] as [`status`]; [`EvidenceError::File`] if `/run/fwdrift` can't be used.
@@ -171,9 +176,8 @@ fn enable_guard_in(dir: &Path) -> Result<EnableGuard, EvidenceError> {
     let failed = |operation| {
         move |source: std::io::Error| EvidenceError::File { operation, path: dir.to_owned(), source }
     };
-    std::fs::create_dir_all(dir).map_err(failed("create"))?;
     let _turn = take_turn(dir).map_err(failed("lock"))?;
-    let mut users = lock_file(dir, "audit.users").map_err(failed("open"))?;
+    let mut users = lock_file(dir, USERS).map_err(failed("open"))?;
     if flock(&users, FlockOperation::NonBlockingLockExclusive).is_ok() {
         // The first user. What a killed one left behind says how things were before it.
         let status = status()?;
@@ -205,9 +209,20 @@ impl Drop for EnableGuard {
         if let Err(error) = put_back(&mut users) {
             tracing::error!(%error, "auditing could not be put back as it was");
         }
-        if let Err(error) = rewrite(&mut users, b"") {
-            tracing::warn!(%error, "the note on how auditing was could not be cleared");
+        if let Err(error) = self.clear() {
+            tracing::warn!(%error, "the note on how auditing was could not be removed");
         }
+    }
+}
+
+impl EnableGuard {
+    /// To be called by the last user, who holds the turn: whoever waits for it sees that its file is gone.
+    fn clear(&self) -> std::io::Result<()> {
+        std::fs::remove_file(self.dir.join(USERS))?;
+        std::fs::remove_file(self.dir.join(TURN))?;
+        // Refused where somebody else has put something there, or waits already.
+        let _ = std::fs::remove_dir(&self.dir);
+        Ok(())
     }
 }
 
@@ -224,9 +239,23 @@ fn put_back(users: &mut File) -> Result<(), EvidenceError> {
 
 /// Only one process at a time looks at or changes who uses auditing.
 fn take_turn(dir: &Path) -> std::io::Result<File> {
-    let turn = lock_file(dir, "audit.turn")?;
-    flock(&turn, FlockOperation::LockExclusive)?;
-    Ok(turn)
+    // Each further round means that somebody else has had a turn and was the last user.
+    loop {
+        match std::fs::create_dir(dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let turn = match lock_file(dir, TURN) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            opened => opened?,
+        };
+        flock(&turn, FlockOperation::LockExclusive)?;
+        let there = std::fs::metadata(dir.join(TURN)).ok().map(|there| (there.dev(), there.ino()));
+        let held = turn.metadata()?;
+        if there == Some((held.dev(), held.ino())) {
+            return Ok(turn);
+        }
+    }
 }
 
 fn lock_file(dir: &Path, name: &str) -> std::io::Result<File> {
@@ -275,5 +304,24 @@ mod tests {
         let expected = AuditStatus { enabled: 1, auditd_pid: 812, lost: 3, backlog: 2, backlog_limit: 64 };
         assert_eq!(parse_status(&payload), Some(expected));
         assert_eq!(parse_status(&payload[..12]), None);
+    }
+
+    #[test]
+    fn one_has_the_turn_though_its_file_comes_and_goes() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("state");
+        let inside = std::sync::atomic::AtomicU32::new(0);
+        let play = || {
+            for _ in 0..200 {
+                let turn = take_turn(&dir).unwrap();
+                assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                std::fs::remove_file(dir.join(TURN)).unwrap();
+                let _ = std::fs::remove_dir(&dir);
+                drop(turn);
+            }
+        };
+        std::thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(play))));
+        assert!(!dir.exists());
     }
 }
