@@ -172,5 +172,8 @@ fn adopt(anonymous: &mut Anonymous, source: &Anonymous, rule: &Rule) -> Rule {
             names.insert(name.clone(), fresh());
         }
     }
+    if names.is_empty() {
+        return rule.clone();
+    }
     Rule { digest: rule.digest, attrs: rename_references(&rule.attrs, &names) }
 }

@@ -14,7 +14,7 @@ use crate::model::{
     Source, Table, TableKey, Text,
 };
 use crate::netlink::nft::object;
-use crate::normalise::is_iptables_shaped;
+use crate::normalise::{is_idle, is_iptables_shaped};
 use align::{Step, align, word_similarity};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -210,7 +210,11 @@ impl Tables<'_> {
 
     fn chains(&self, found: &mut Vec<Pair>) {
         for (name, kind) in keys(&self.old.chains, &self.new.chains) {
-            let (Some(old), Some(new)) = (self.old.chains.get(name), self.new.chains.get(name)) else {
+            let (old, new) = (self.old.chains.get(name), self.new.chains.get(name));
+            let (Some(old), Some(new)) = (old, new) else {
+                if old.or(new).is_some_and(is_idle) && self.is_iptables_shaped() {
+                    continue;
+                }
                 let item = || Item::Chain(self.key.clone(), name.clone());
                 let pair = Pair::new(kind, ObjectKind::Chain, item).named(name);
                 found.push(Pair { chain: Some(name.clone()), ..pair });
@@ -223,6 +227,10 @@ impl Tables<'_> {
             }
             self.rules(name, old, new, found);
         }
+    }
+
+    fn is_iptables_shaped(&self) -> bool {
+        is_iptables_shaped(self.key, self.old) && is_iptables_shaped(self.key, self.new)
     }
 
     fn rules(&self, chain: &Name, old: &Chain, new: &Chain, found: &mut Vec<Pair>) {

@@ -43,6 +43,15 @@ pub fn is_iptables_shaped(key: &TableKey, table: &Table) -> bool {
         })
 }
 
+/// Whether a base chain of a table that iptables-nft made does nothing: it accepts, and has no rules. iptables-nft
+/// makes such chains when it first needs one, and prints and restores them as if they had always been there.
+pub fn is_idle(chain: &Chain) -> bool {
+    const NF_ACCEPT: u32 = 1;
+    let attrs = Attrs(&chain.attrs);
+    let accepts = attrs.find(chain::POLICY).and_then(|policy| policy.be32()) == Some(NF_ACCEPT);
+    accepts && chain.rules.is_empty() && hook(chain).is_some() && attrs.find(chain::USERDATA).is_none()
+}
+
 /// A base chain's hook number and priority.
 fn hook(chain: &Chain) -> Option<(u32, i32)> {
     let hook = Attrs(&chain.attrs).find(chain::HOOK)?.nested();

@@ -8,8 +8,8 @@ use crate::record::Memory;
 use chrono::{DateTime, Utc};
 use std::path::Path;
 
-/// What the audit says about the time since the last look.
-pub struct Evidenced {
+/// The audit trail since the last look.
+pub struct Trail {
     history: History,
     covers_window: bool,
     unbroken: bool,
@@ -20,10 +20,10 @@ pub struct Evidenced {
 }
 
 /// Reads the audit history from the last look to this one.
-pub fn read(settings: &Settings, memory: Option<&Memory>, now: &Look) -> Evidenced {
+pub fn read(settings: &Settings, memory: Option<&Memory>, now: &Look) -> Trail {
     let from = memory.map_or(now.time, |memory| memory.time);
     let history = evidence::history::read(&source(&settings.audit_log), from, Utc::now());
-    Evidenced {
+    Trail {
         covers_window: memory.is_some() && history.covers(from),
         unbroken: history.is_unbroken() && memory.is_some_and(|memory| memory.audited),
         people: People::new(),
@@ -65,7 +65,7 @@ pub fn look_of(memory: &Memory) -> Look {
     Look { boot_id: memory.boot_id.clone(), generation: memory.generation, time: memory.time }
 }
 
-impl Evidenced {
+impl Trail {
     /// Fills the author and the time of each change.
     pub fn attribute(&self, changes: &mut [Change], before: Option<&Look>, now: &Look) -> Attribution {
         let names = |uid| self.people.name(uid);
