@@ -89,9 +89,22 @@ fn message(error: &anyhow::Error) -> String {
     } else {
         error.downcast_ref::<crate::ledger::LedgerError>().and_then(crate::ledger::LedgerError::hint)
     };
-    let mut text = format!("fwdrift: {}\n", escape::multi_line(&format!("{error:#}")));
+    let mut text = format!("fwdrift: {}\n", escape::multi_line(&with_causes(error)));
     if let Some(hint) = hint {
         text.push_str(&format!("hint: {}\n", escape::multi_line(&hint)));
+    }
+    text
+}
+
+/// The error and its causes, each once: most of our messages name their cause themselves.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text.push_str(&format!(": {cause}"));
+        }
     }
     text
 }
