@@ -93,7 +93,7 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
 
 /// What happened, and what to do next. Texts of tools and files are hostile until escaped.
 fn message(error: &anyhow::Error) -> String {
-    let mut text = format!("fwdrift: {}\n", escape::multi_line(&format!("{error:#}")));
+    let mut text = format!("fwdrift: {}\n", escape::multi_line(&with_causes(error)));
     if let Some(hint) = hint(error) {
         text.push_str(&format!("hint: {}\n", escape::multi_line(&hint)));
     }
@@ -108,6 +108,19 @@ fn hint(error: &anyhow::Error) -> Option<String> {
     let demo = || error.downcast_ref().and_then(DemoError::hint);
     let ledger = || error.downcast_ref().and_then(LedgerError::hint);
     pipeline().or_else(config).or_else(netns).or_else(demo).or_else(ledger)
+}
+
+/// The error and its causes, each once: most of our messages name their cause themselves.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text.push_str(&format!(": {cause}"));
+        }
+    }
+    text
 }
 
 /// One line for what could not be seen.
