@@ -1,6 +1,8 @@
 //! The main flow, top to bottom: look, compare, attribute, record.
 //!
-//!     collect ─► normalise ─► compare ─► attribute ─► record ─► report
+//! ```text
+//! collect ─► normalise ─► compare ─► attribute ─► record ─► report
+//! ```
 //!
 //! [`check`] reads and writes nothing; [`record`] appends to the ledger what is new; [`approve`] and
 //! [`init`] make the live state, or files, the baseline. Commands (`cli`) call these four.
@@ -495,7 +497,14 @@ fn attributed(
             EventKind::Drift => change,
             _ => originals.get(&change.id).cloned().unwrap_or(change),
         });
-        events.push(event(checked, memory, draft.kind, author, time, kept.collect(), generations));
+        let unknown = !author.is_known();
+        let mut made = event(checked, memory, draft.kind, author, time, kept.collect(), generations);
+        if unknown {
+            // Why nobody is named.
+            let unseen = evidence.gaps.iter().filter(|gap| !made.gaps.contains(gap)).cloned();
+            made.gaps.extend(unseen.collect::<Vec<_>>());
+        }
+        events.push(made);
     }
     events
 }

@@ -6,6 +6,7 @@
 mod approve;
 mod check;
 mod demo;
+pub mod doctor;
 mod init;
 mod log;
 mod output;
@@ -18,6 +19,7 @@ use crate::config::{ConfigError, GlobalArgs, Settings, Verbosity};
 use crate::demo::DemoError;
 use crate::pipeline::PipelineError;
 use crate::report::escape;
+use crate::sys::netns::NetnsError;
 use clap::{Parser, Subcommand};
 use output::Output;
 use std::process::ExitCode;
@@ -53,6 +55,8 @@ enum Command {
     Report(report::Args),
     /// Show an outage and how it is found, in a throw-away network namespace of this machine
     Demo(demo::Args),
+    /// What this host can and cannot see, and what to run to mend it
+    Doctor,
 }
 
 /// Runs the program with the process's arguments.
@@ -82,6 +86,7 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Show(args) => show::run(&settings, args, &mut output),
         Command::Report(args) => report::run(&settings, args, &mut output),
         Command::Demo(args) => demo::run(&settings, args, &mut output),
+        Command::Doctor => doctor::run(&settings, output.stream()),
     }
 }
 
@@ -92,6 +97,8 @@ fn message(error: &anyhow::Error) -> String {
     } else if let Some(error) = error.downcast_ref::<ConfigError>() {
         error.hint()
     } else if let Some(error) = error.downcast_ref::<DemoError>() {
+        error.hint()
+    } else if let Some(error) = error.downcast_ref::<NetnsError>() {
         error.hint()
     } else {
         error.downcast_ref::<crate::ledger::LedgerError>().and_then(crate::ledger::LedgerError::hint)

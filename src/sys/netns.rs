@@ -90,6 +90,13 @@ impl Netns {
     }
 }
 
+/// Of an open file under /run/netns or /proc/PID/ns.
+impl From<OwnedFd> for Netns {
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+}
+
 impl AsFd for Netns {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
