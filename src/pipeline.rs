@@ -13,7 +13,7 @@ use crate::ledger::{ApprovalMessage, Approved, Baseline, Identity, Repository};
 use crate::model::{Change, CheckResult, LedgerEntry};
 use crate::normalise::normalise;
 use approval::{choose, counted, lasting, with_other_files};
-use events::append;
+use events::{append, append_failure};
 use look::{examine, open_netns};
 use std::path::PathBuf;
 
@@ -21,6 +21,7 @@ mod approval;
 mod error;
 mod events;
 mod history;
+mod last;
 mod look;
 
 pub use approval::{Request, Selection};
@@ -47,8 +48,13 @@ pub fn check(settings: &Settings) -> Result<Checked, PipelineError> {
 pub fn record(settings: &Settings) -> Result<Recorded, PipelineError> {
     let repository = Repository::open(&settings.repo)?;
     let lock = repository.lock()?;
-    let checked = examine(settings, &repository, Access::ReadWrite)?;
-    append(settings, &repository, &lock, checked)
+    match examine(settings, &repository, Access::ReadWrite) {
+        Ok(checked) => append(settings, &repository, &lock, checked),
+        Err(error) => {
+            append_failure(settings, &repository, &lock, &error)?;
+            Err(error)
+        }
+    }
 }
 
 /// What `approve` did.

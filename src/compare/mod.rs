@@ -6,8 +6,10 @@
 
 mod align;
 mod apply;
+mod fingerprint;
 
 pub use apply::apply;
+pub use fingerprint::fingerprint;
 
 use crate::model::{
     Author, Backend, Chain, Change, ChangeKind, Digest, Item, Name, ObjectKind, Position, Ruleset, Set,

@@ -82,6 +82,15 @@ pub enum PipelineError {
 }
 
 impl PipelineError {
+    /// What could not be seen because of it; none where the live state is not the reason.
+    pub fn blinded(&self) -> Option<&'static str> {
+        match self {
+            Self::Collect(_) | Self::Normalise(_) => Some("nf_tables"),
+            Self::Decode(_) => Some("nft"),
+            _ => None,
+        }
+    }
+
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -10,7 +10,8 @@ fn a_file_with_defines_and_includes_is_adopted_as_it_is() {
     host.file("etc/rules.d/20-db.nft", "add rule inet t input ip saddr $net tcp dport 3306 accept\n");
     host.file("etc/vars.nft", "define ssh = 22\ndefine net = 10.0.0.0/8\n");
     let main = format!(
-        "#!/usr/sbin/nft -f\ninclude \"./vars.nft\"\ntable inet t {{\n  chain input {{ type filter hook input priority 0; policy drop; }}\n}}\ninclude {absolute:?}\ninclude \"rules.d/*.nft\"\n"
+        "#!/usr/sbin/nft -f\ninclude \"./vars.nft\"\ntable inet t {{\n  chain input {{ type filter hook input priority 0; policy drop; }}\n}}\ninclude {absolute:?}\ninclude \"./rules.d/1*.nft\"\ninclude \"{}/rules.d/2*.nft\"\n",
+        host.path("etc").display()
     );
     let main = host.file("etc/nftables.conf", &main);
     host.sh(&format!("cd {}; nft -f {main}", host.path("etc").display()));
@@ -29,7 +30,9 @@ fn a_file_with_defines_and_includes_is_adopted_as_it_is() {
 #[test]
 fn iptables_save_files_are_adopted_beside_nft_files() {
     let host = Host::bare();
-    host.sh("iptables-nft -A INPUT -p tcp -m multiport --dports 22,80 -j ACCEPT; ip6tables-nft -P INPUT DROP");
+    host.sh(
+        "iptables-nft -A INPUT -p tcp -m multiport --dports 22,80 -j ACCEPT; ip6tables-nft -P INPUT DROP",
+    );
     host.nft("table inet own { chain c { accept; }; }");
     let v4 = host.file("rules.v4", &host.sh("iptables-nft-save"));
     let v6 = host.file("rules.v6", &host.sh("ip6tables-nft-save"));
@@ -89,7 +92,8 @@ fn a_baseline_that_a_commit_broke_gives_the_tools_message_and_changes_nothing() 
 #[test]
 fn an_authored_baseline_is_replaced_only_when_that_is_said() {
     let host = Host::bare();
-    let file = host.file("mine.nft", "define web = { 80, 443 }\ntable inet t { chain c { tcp dport $web accept; }; }\n");
+    let file = host
+        .file("mine.nft", "define web = { 80, 443 }\ntable inet t { chain c { tcp dport $web accept; }; }\n");
     host.nft(&std::fs::read_to_string(&file).unwrap());
     host.run(&["init", "--from", &file]).ended(0);
     host.nft("add rule inet t c udp dport 53 accept");

@@ -6,7 +6,9 @@ use serde_json::Value;
 #[test]
 fn every_field_is_there_with_its_type() {
     let host = Host::new(RULES);
-    host.nft("insert rule inet filter input tcp dport 3306 drop; chain inet filter forward { policy accept; }");
+    host.nft(
+        "insert rule inet filter input tcp dport 3306 drop; chain inet filter forward { policy accept; }",
+    );
     let result = host.check(1);
     assert_eq!(result["schema"], "fwdrift.check/1");
     assert_eq!(result["host"], NAME);

@@ -159,7 +159,9 @@ fn policy_hook_priority_and_comment_of_chains_are_named() {
             claim: "a chain, removed",
             approved: BASE,
             made: "delete chain ip t c",
-            found: &["removed chain ip t/c: chain c {\n\ttype filter hook input priority filter; policy accept;\n} -> -"],
+            found: &[
+                "removed chain ip t/c: chain c {\n\ttype filter hook input priority filter; policy accept;\n} -> -",
+            ],
         },
         Case {
             claim: "a netdev chain on a device",
@@ -309,13 +311,17 @@ fn stateful_objects_are_named() {
             claim: "a quota",
             approved: OBJECTS,
             made: "delete quota inet t q; add quota inet t q { over 2 mbytes; }",
-            found: &["modified quota inet t q: quota q {\n\tover 1 mbytes\n} -> quota q {\n\tover 2 mbytes\n}"],
+            found: &[
+                "modified quota inet t q: quota q {\n\tover 1 mbytes\n} -> quota q {\n\tover 2 mbytes\n}",
+            ],
         },
         Case {
             claim: "a limit",
             approved: OBJECTS,
             made: "delete limit inet t l; add limit inet t l { rate 20/second; }",
-            found: &["modified limit inet t l: limit l {\n\trate 10/second\n} -> limit l {\n\trate 20/second\n}"],
+            found: &[
+                "modified limit inet t l: limit l {\n\trate 10/second\n} -> limit l {\n\trate 20/second\n}",
+            ],
         },
         Case {
             claim: "a counter added",
@@ -327,7 +333,9 @@ fn stateful_objects_are_named() {
             claim: "a helper removed",
             approved: OBJECTS,
             made: "delete ct helper inet t h",
-            found: &["removed ct_helper inet t h: ct helper h {\n\ttype \"ftp\" protocol tcp\n\tl3proto inet\n} -> -"],
+            found: &[
+                "removed ct_helper inet t h: ct helper h {\n\ttype \"ftp\" protocol tcp\n\tl3proto inet\n} -> -",
+            ],
         },
         Case {
             claim: "a timeout policy added",

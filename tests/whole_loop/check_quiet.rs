@@ -62,7 +62,9 @@ fn an_element_that_expired_is_no_drift_and_one_that_was_added_is() {
 
 #[test]
 fn a_reload_in_another_order_with_other_handles_is_no_drift() {
-    let host = Host::new(&format!("{RULES}table ip a {{ set s {{ type ipv4_addr; }}; chain c {{}}; }}\ntable ip6 b {{}}"));
+    let host = Host::new(&format!(
+        "{RULES}table ip a {{ set s {{ type ipv4_addr; }}; chain c {{}}; }}\ntable ip6 b {{}}"
+    ));
     host.nft("add table ip x; delete table ip x");
     host.nft(&format!("flush ruleset; table ip6 b {{}}\ntable ip a {{ chain c {{}}; set s {{ type ipv4_addr; }}; }}\n{RULES}"));
     assert_in_sync(&host);
