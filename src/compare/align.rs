@@ -26,8 +26,29 @@ pub enum Step {
 const EXHAUSTIVE: usize = 4_000_000;
 
 /// Aligns `old` with `new`. `similarity` (0 to 1) decides which removed and added neighbours are one
-/// changed rule. Steps come in the order of the new sequence, removals where they were.
+/// changed rule; [`ONE`] and [`TWO`] say that it is known. Steps come in the order of the new sequence, removals
+/// where they were.
 pub fn align(old: &[u32], new: &[u32], similarity: impl Fn(usize, usize) -> f64) -> Vec<Step> {
+    align_but(old, new, |_| false, similarity)
+}
+
+/// As [`align`], where the rules of the `moved` numbers are not kept in place.
+pub fn align_but(
+    old: &[u32],
+    new: &[u32],
+    moved: impl Fn(u32) -> bool,
+    similarity: impl Fn(usize, usize) -> f64,
+) -> Vec<Step> {
+    // A moved rule is like no other one until its new place is looked for.
+    let apart = |numbers: &[u32], side: u64| -> Vec<u64> {
+        let place = |(place, number): (usize, &u32)| match moved(*number) {
+            true => (place as u64 + 1) << 33 | side << 32,
+            false => u64::from(*number),
+        };
+        numbers.iter().enumerate().map(place).collect()
+    };
+    let (numbers, (old, new)) = ((old, new), (apart(old, 0), apart(new, 1)));
+    let (old, new) = (&old[..], &new[..]);
     let prefix = old.iter().zip(new).take_while(|(a, b)| a == b).count();
     let (old_rest, new_rest) = (&old[prefix..], &new[prefix..]);
     let suffix = old_rest.iter().rev().zip(new_rest.iter().rev()).take_while(|(a, b)| a == b).count();
@@ -39,7 +60,7 @@ pub fn align(old: &[u32], new: &[u32], similarity: impl Fn(usize, usize) -> f64)
         _ => Algorithm::Histogram,
     };
     let hunks = hunks(&capture_diff_slices(algorithm, old_mid, new_mid), prefix);
-    let moves = moves(&hunks, old, new);
+    let moves = moves(&hunks, numbers.0, numbers.1);
     for hunk in hunks {
         match hunk {
             Hunk::Equal { old, new, length } => {
@@ -112,12 +133,18 @@ fn moves(hunks: &[Hunk], old: &[u32], new: &[u32]) -> BTreeMap<usize, usize> {
 
 /// Two rules are one changed rule if they share at least this much, or stand alone in the hunk.
 const ALIKE: f64 = 0.5;
+/// The similarity of two rules that are known to be one changed rule.
+pub const ONE: f64 = 2.0;
+/// The similarity of two rules that are known not to be one.
+pub const TWO: f64 = -1.0;
 /// Pairs beyond this many are not compared: a rewritten chain is removals and additions.
 const PAIRS: usize = 10_000;
 
 /// Pairs removed with added rules, in order, for the greatest total similarity.
 fn pair(removed: &[usize], added: &[usize], similarity: &impl Fn(usize, usize) -> f64) -> Vec<Step> {
-    if let ([old], [new]) = (removed, added) {
+    if let ([old], [new]) = (removed, added)
+        && similarity(*old, *new) > TWO
+    {
         return vec![Step::Modify(*old, *new)];
     }
     let separate = || removed.iter().map(|r| Step::Remove(*r)).chain(added.iter().map(|a| Step::Add(*a)));

@@ -1,27 +1,91 @@
 //! What a difference is about, in bytes: the same whatever words a tool has for it. Pure.
 
 use super::Difference;
-use crate::model::{Chain, Digest, Item, Ruleset, Set};
+use crate::model::{
+    Backend, Chain, Change, ChangeKind, Digest, Item, ObjectKind, Ruleset, Set, Source, TableKey,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-/// A digest over the names and the canonical bytes of both sides, without places in chains and without words.
-/// Equal rules added twice have equal fingerprints.
-pub fn fingerprint(difference: &Difference, baseline: &Ruleset, live: &Ruleset) -> Digest {
-    let change = &difference.change;
-    let option = |text: &Option<String>| text.clone().map_or_else(String::new, |text| format!("={text}"));
-    let names = [
-        change.kind.as_str(),
-        change.source.as_str(),
-        &change.family,
-        &change.table,
-        &option(&change.chain),
-        change.object.as_str(),
-        &option(&change.name),
-    ]
-    .map(str::to_owned);
-    let sides = [(baseline, &difference.before), (live, &difference.after)]
-        .map(|(ruleset, item)| item.as_ref().and_then(|item| digest(ruleset, item)));
-    let sides = sides.iter().map(|side| side.as_ref().map_or(&[][..], |digest| &digest.0[..]));
-    Digest::of(names.iter().map(String::as_bytes).chain(sides))
+/// Digests of both sides of a difference, in hexadecimal; `None` where the object is absent. Without places in
+/// chains: equal rules have equal digests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// Of the approved object.
+    pub before: Option<String>,
+    /// Of the live object.
+    pub after: Option<String>,
+}
+
+impl Fingerprint {
+    /// Of a difference between two rulesets.
+    pub fn of(difference: &Difference, baseline: &Ruleset, live: &Ruleset) -> Self {
+        let side = |ruleset: &Ruleset, item: &Option<Item>| {
+            item.as_ref().and_then(|item| digest(ruleset, item)).map(|digest| digest.to_string())
+        };
+        Self { before: side(baseline, &difference.before), after: side(live, &difference.after) }
+    }
+}
+
+/// How differences of rules were told before. Often several alignments of two chains explain the same drift; then
+/// the known one is kept, so that a change keeps its name and its author when another one comes or is approved.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    chains: BTreeMap<ChainName, KnownRules>,
+}
+
+/// Legacy or not, family, table, chain, as a [`Change`] names them.
+type ChainName = (bool, String, String, String);
+
+/// The known differences of one chain, as digests.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KnownRules {
+    told: Vec<(ChangeKind, Fingerprint)>,
+}
+
+impl Known {
+    /// Known changes with their fingerprints; those that are not about rules do not matter.
+    pub fn new<'a>(changes: impl Iterator<Item = (&'a Change, &'a Fingerprint)>) -> Self {
+        let mut chains: BTreeMap<ChainName, KnownRules> = BTreeMap::new();
+        for (change, print) in changes.filter(|(change, _)| change.object == ObjectKind::Rule) {
+            let legacy = change.source == Source::IptablesLegacy;
+            let chain = change.chain.clone().unwrap_or_default();
+            let name = (legacy, change.family.clone(), change.table.clone(), chain);
+            chains.entry(name).or_default().told.push((change.kind, print.clone()));
+        }
+        Self { chains }
+    }
+
+    pub(super) fn of_chain(&self, key: &TableKey, chain: &str) -> KnownRules {
+        let legacy = key.backend == Backend::Legacy;
+        let name = (legacy, key.family.to_string(), key.name.to_string(), chain.to_owned());
+        self.chains.get(&name).cloned().unwrap_or_default()
+    }
+}
+
+impl KnownRules {
+    /// Whether a removed and an added rule are known to be one changed rule, or known not to be; `None` if nothing is
+    /// known of either.
+    pub(super) fn are_one(&self, before: Digest, after: Digest) -> Option<bool> {
+        if self.told.is_empty() {
+            return None;
+        }
+        let (before, after) = (Some(before.to_string()), Some(after.to_string()));
+        let about = self.told.iter().filter(|(kind, _)| *kind != ChangeKind::Moved);
+        let mut about = about.filter(|(_, known)| known.before == before || known.after == after).peekable();
+        about.peek()?;
+        Some(about.any(|(_, known)| known.before == before && known.after == after))
+    }
+
+    /// Whether this rule is known to have moved.
+    pub(super) fn has_moved(&self, rule: Digest) -> bool {
+        let digest = Some(rule.to_string());
+        self.told.iter().any(|(kind, known)| *kind == ChangeKind::Moved && known.after == digest)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.told.is_empty()
+    }
 }
 
 fn digest(ruleset: &Ruleset, item: &Item) -> Option<Digest> {

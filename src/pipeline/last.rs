@@ -1,7 +1,7 @@
 //! What the last look left: the memory beside the ledger, or what the ledger itself tells.
 
 use super::PipelineError;
-use crate::compare::{self, Difference};
+use crate::compare::{Difference, Fingerprint, Known};
 use crate::ledger::{HostName, Repository};
 use crate::model::{Change, Event, EventKind, Ruleset};
 use crate::record::Memory;
@@ -56,6 +56,14 @@ fn seen_at(event: &Event) -> DateTime<Utc> {
     }
 }
 
+/// How the last look told its differences.
+pub(super) fn known(memory: Option<&Memory>) -> Known {
+    let open = memory.into_iter().flat_map(|memory| {
+        memory.open.iter().filter_map(|change| Some((change, memory.fingerprints.get(&change.id)?)))
+    });
+    Known::new(open)
+}
+
 /// Differences that were open at the last look keep their ids and words, also where a tool's new version has
 /// other ones for the same bytes.
 pub(super) fn keep_names(
@@ -66,21 +74,23 @@ pub(super) fn keep_names(
 ) {
     let Some(memory) = memory else { return };
     let present: BTreeSet<String> = differences.iter().map(|d| d.change.id.clone()).collect();
-    let mut renamed: BTreeMap<&str, Vec<&Change>> = BTreeMap::new();
-    let mut open = BTreeSet::new();
-    for change in &memory.open {
-        open.insert(change.id.as_str());
-        if let Some(print) = memory.fingerprints.get(&change.id).filter(|_| !present.contains(&change.id)) {
-            renamed.entry(print).or_default().push(change);
-        }
-    }
+    let open: BTreeSet<&str> = memory.open.iter().map(|change| change.id.as_str()).collect();
+    let mut renamed: Vec<&Change> = memory.open.iter().filter(|c| !present.contains(&c.id)).collect();
     if renamed.is_empty() {
         return;
     }
     for difference in differences.iter_mut().filter(|d| !open.contains(d.change.id.as_str())) {
-        let print = compare::fingerprint(difference, approved, live).to_string();
-        if let Some(change) = renamed.get_mut(print.as_str()).and_then(Vec::pop) {
-            difference.change = Change { position: difference.change.position, ..change.clone() };
+        let print = Fingerprint::of(difference, approved, live);
+        let now = &difference.change;
+        let same = |then: &&Change| {
+            memory.fingerprints.get(&then.id) == Some(&print)
+                && (then.kind, then.source, then.object) == (now.kind, now.source, now.object)
+                && (&then.family, &then.table, &then.chain) == (&now.family, &now.table, &now.chain)
+                && then.name == now.name
+        };
+        if let Some(place) = renamed.iter().position(same) {
+            let then = renamed.swap_remove(place);
+            difference.change = Change { position: difference.change.position, ..then.clone() };
         }
     }
 }
@@ -90,10 +100,8 @@ pub(super) fn fingerprints(
     differences: &[Difference],
     approved: &Ruleset,
     live: &Ruleset,
-) -> BTreeMap<String, String> {
-    let print = |difference: &Difference| {
-        let print = compare::fingerprint(difference, approved, live).to_string();
-        (difference.change.id.clone(), print)
-    };
+) -> BTreeMap<String, Fingerprint> {
+    let print =
+        |difference: &Difference| (difference.change.id.clone(), Fingerprint::of(difference, approved, live));
     differences.iter().map(print).collect()
 }

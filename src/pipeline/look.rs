@@ -5,11 +5,11 @@
 
 use super::PipelineError;
 use super::history::{self, Trail};
-use super::last::{keep_names, remembered};
+use super::last::{keep_names, known, remembered};
 use crate::attribute::Look;
 use crate::baseline::{Access, Cache};
 use crate::collect;
-use crate::compare::{self, Comparison, Difference};
+use crate::compare::{self, Comparison, Difference, Known};
 use crate::config::Settings;
 use crate::decode::{self, DecodeError};
 use crate::ledger::{Baseline, HostName, Repository};
@@ -66,7 +66,7 @@ pub(super) fn examine(
     let approved = normalise(&cache.compiled(&baseline.files, &capture.interfaces)?)?;
     let memory = remembered(repository, host)?;
     let unseen = stand_in(&mut live, &approved, &gaps);
-    let Comparison { mut differences, re_encoded } = compared(&approved, &live)?;
+    let Comparison { mut differences, re_encoded } = compared(&approved, &live, &known(memory.as_ref()))?;
     keep_names(&mut differences, &approved, &live, memory.as_ref());
     let look = Look { boot_id: history::boot_id(), generation: capture.generation, time: captured_at };
     let mut changes: Vec<Change> = differences.iter().map(|d| d.change.clone()).collect();
@@ -140,7 +140,11 @@ fn since_then(
     }
     let Some((_, files)) = repository.ledger_files(host)? else { return Ok(Vec::new()) };
     let then = normalise(&cache.compiled(&files, &live.interfaces)?)?;
-    Ok(compared(approved, &then)?.differences.into_iter().map(|difference| difference.change).collect())
+    Ok(compared(approved, &then, &known(Some(memory)))?
+        .differences
+        .into_iter()
+        .map(|difference| difference.change)
+        .collect())
 }
 
 pub(super) fn open_netns(settings: &Settings) -> Result<Netns, PipelineError> {
@@ -152,11 +156,11 @@ pub(super) fn open_netns(settings: &Settings) -> Result<Netns, PipelineError> {
 }
 
 /// Compares two rulesets, decoding just what differs.
-fn compared(approved: &Ruleset, live: &Ruleset) -> Result<Comparison, DecodeError> {
+fn compared(approved: &Ruleset, live: &Ruleset, known: &Known) -> Result<Comparison, DecodeError> {
     let unmatched = compare::unmatched(approved, live);
     let mut before = decode::decode(approved, &unmatched.baseline)?;
     let mut after = decode::decode(live, &unmatched.live)?;
-    let mut comparison = compare::compare(approved, live, &before, &after);
+    let mut comparison = compare::compare_as(approved, live, &before, &after, known);
     for _ in 1..ROUNDS {
         let (old, new) = compare::without_text(&comparison, &before, &after);
         if old.is_empty() && new.is_empty() {
@@ -164,7 +168,7 @@ fn compared(approved: &Ruleset, live: &Ruleset) -> Result<Comparison, DecodeErro
         }
         before.extend(decode::decode(approved, &old)?);
         after.extend(decode::decode(live, &new)?);
-        comparison = compare::compare(approved, live, &before, &after);
+        comparison = compare::compare_as(approved, live, &before, &after, known);
     }
     Ok(comparison)
 }

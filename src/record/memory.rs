@@ -3,6 +3,7 @@
 //! A look that shows nothing new makes no commit, but it bounds the window of the next change. Losing the
 //! file costs a wider window (the last event's look stands in), never an event.
 
+use crate::compare::Fingerprint;
 use crate::ledger::{HostName, LedgerError, Repository, write_atomic};
 use crate::model::{Change, Gap};
 use chrono::{DateTime, Utc};
@@ -33,7 +34,7 @@ pub struct Memory {
     pub open: Vec<Change>,
     /// The fingerprint of each open difference by its id: a tool's next version may have other words for it.
     #[serde(default)]
-    pub fingerprints: BTreeMap<String, String>,
+    pub fingerprints: BTreeMap<String, Fingerprint>,
     /// What could not be seen.
     pub gaps: Vec<Gap>,
     /// Whether auditing was on: changes of x_tables leave no other trace.

@@ -150,3 +150,45 @@ fn looking_itself_leaves_no_trace_among_the_authors() {
     let events = host.record();
     assert_eq!(author(&events[0])["auid"], 3_100_005, "{:#}", events[0]);
 }
+
+#[test]
+fn a_second_login_beside_the_first_ones_drift_gets_its_own_change_alone() {
+    // Each first drift could be told in another way once there is more of it.
+    let chain = |rules: &str| format!("flush chain ip t c; table ip t {{ chain c {{ {rules} }}; }}");
+    for (claim, approved, first, second, new) in [
+        (
+            "a replaced rule",
+            "tcp dport 1 accept;",
+            "udp sport 9 drop;",
+            "udp sport 9 drop; icmp type 8 accept;",
+            "icmp",
+        ),
+        (
+            "a removed and an added rule",
+            "tcp dport 1 accept; tcp dport 2 accept;",
+            "tcp dport 3 accept; udp dport 7 drop; ip saddr 10.0.0.1 drop;",
+            "tcp dport 3 accept; udp dport 7 drop; tcp dport 1 drop; ip saddr 10.0.0.1 drop;",
+            "tcp dport 1 drop",
+        ),
+        (
+            "two swapped rules",
+            "tcp dport 1 accept; tcp dport 2 accept;",
+            "tcp dport 2 accept; tcp dport 1 accept;",
+            "tcp dport 2 accept; udp dport 9 drop; tcp dport 1 accept;",
+            "udp dport 9",
+        ),
+    ] {
+        let host = Host::audited(&format!("table ip t {{ chain c {{ {approved} }}; }}"));
+        for (login, rules) in [(3_100_005, first), (3_100_006, second)] {
+            let file = host.file("made.nft", &chain(rules));
+            host.login(login, &format!("nft -f {file}"));
+            let events = host.record();
+            assert_eq!(kinds(&events), ["drift"], "{claim}: {events:#?}");
+            assert_eq!(author(&events[0])["auid"], login, "{claim}");
+        }
+        let events = host.events();
+        let added = events.last().unwrap()["changes"].as_array().unwrap();
+        assert_eq!(added.len(), 1, "{claim}: {added:#?}");
+        assert!(added[0]["after"].as_str().unwrap().contains(new), "{claim}: {added:#?}");
+    }
+}
