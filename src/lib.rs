@@ -8,6 +8,7 @@ pub mod collect;
 pub mod compare;
 pub mod config;
 pub mod decode;
+pub mod demo;
 pub mod doctor;
 pub mod evidence;
 pub mod ledger;

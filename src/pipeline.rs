@@ -1,6 +1,8 @@
 //! The main flow, top to bottom: look, compare, attribute, record.
 //!
-//!     collect ─► normalise ─► compare ─► attribute ─► record ─► report
+//! ```text
+//! collect ─► normalise ─► compare ─► attribute ─► record ─► report
+//! ```
 //!
 //! [`check`] reads and writes nothing; [`record`] appends to the ledger what is new; [`approve`] and
 //! [`init`] make the live state, or files, the baseline. Commands (`cli`) call these four.

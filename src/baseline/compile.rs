@@ -5,14 +5,15 @@
 
 use super::include::{self, IncludeError};
 use super::layout::{Role, captured_text, loadable, read_exact, role};
-use crate::collect::{self, CollectError};
+use crate::collect::{self, CollectError, nftables};
 use crate::decode::{self, DecodeError};
 use crate::model::{Backend, Capture, Family, Files, Item, RawMessage, Ruleset};
 use crate::netlink::Attrs;
 use crate::netlink::nft::{msg, table};
 use crate::normalise::{NormaliseError, normalise};
 use crate::sys::netns::{Netns, NetnsError};
-use crate::tool::{Tool, ToolError};
+use crate::sys::socket::Socket;
+use crate::tool::{Output, Tool, ToolError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -159,22 +160,41 @@ fn load_all(
     directory: &Path,
 ) -> Result<(), CompileError> {
     for path in files.keys().filter(|path| role(path) == Role::Nft && !exact.contains_key(*path)) {
-        let file = directory.join(path);
         let tool = Tool::find("nft").map_err(CompileError::Tool)?;
-        let result =
-            tool.scratch().args(["-f", &file.to_string_lossy()]).directory(&directory.join("nft")).run();
+        // By its path in the repository, as the tool's messages name it.
+        let tool = tool.scratch().args(["-f", path]).directory(directory);
+        let (result, moved) = observed(tool)?;
+        if !moved && matches!(result, Ok(_) | Err(ToolError::Failed { .. })) {
+            // The file says nothing, or is wrong, or nft does not work.
+            decode::nft_works()?;
+        }
         accepted(result, path, directory)?;
     }
     for (path, content) in files {
         let Role::Iptables(backend, family) = role(path) else { continue };
-        let tool = Tool::find(restore_program(backend, family)).map_err(CompileError::Tool)?;
+        let program = restore_program(backend, family);
+        let tool = Tool::find(program).map_err(CompileError::Tool)?;
         // A scratch namespace needs no lock against the host's iptables.
         let lock = directory.join("xtables.lock");
-        let result =
-            tool.scratch().env("XTABLES_LOCKFILE", &lock.to_string_lossy()).input(content.clone()).run();
+        let tool = tool.scratch().env("XTABLES_LOCKFILE", &lock.to_string_lossy()).input(content.clone());
+        let (result, moved) = observed(tool)?;
         accepted(result, path, directory)?;
+        let has_chain = content.split(|byte| *byte == b'\n').any(|line| line.starts_with(b":"));
+        if backend == Backend::NfTables && has_chain && !moved {
+            let name = program.to_owned();
+            return Err(CompileError::Tool(ToolError::Idle { name, what: "it loaded nothing" }));
+        }
     }
     Ok(())
+}
+
+/// Runs a tool, and tells whether the scratch namespace's ruleset moved.
+fn observed(tool: Tool) -> Result<(Result<Output, ToolError>, bool), CompileError> {
+    let mut socket = Socket::open(Some(rustix::net::netlink::NETFILTER)).map_err(DecodeError::Socket)?;
+    let mut generation = || nftables::generation(&mut socket).map_err(CollectError::Nftables);
+    let before = generation()?;
+    let result = tool.run();
+    Ok((result, generation()? != before))
 }
 
 fn restore_program(backend: Backend, family: Family) -> &'static str {

@@ -164,17 +164,32 @@ fn follow(
     Ok(())
 }
 
-/// The files that an include names: its place in the repository, and where it is now. Relative paths are
-/// looked for beside the including file, then in /etc (nft's default include directory).
+/// nft's default include directory (nft(8), `-I`).
+const DEFAULT_DIRECTORY: &str = "/etc";
+
+/// The files that an include names: its place in the repository, and where it is now. nft looks for
+/// `./x` in the working directory and for `x` in /etc; what is in neither is looked for beside the
+/// including file, where it lies in a copy of /etc.
 fn matches(including: &Path, target: &str) -> Vec<(String, PathBuf)> {
-    let beside = including.parent().unwrap_or(Path::new(".")).join(target);
-    let path = if target.starts_with('/') || beside.exists() || target.contains('*') {
-        beside
-    } else {
-        Path::new("/etc").join(target)
+    let beside = including.parent().unwrap_or(Path::new("."));
+    let directories = match target {
+        absolute if absolute.starts_with('/') => vec![Path::new("/")],
+        dotted if dotted.starts_with("./") => vec![beside, Path::new(".")],
+        _ => vec![Path::new(DEFAULT_DIRECTORY), beside],
     };
+    let found: Vec<_> = directories.iter().map(|directory| matches_in(directory, target)).collect();
+    match found.into_iter().find(|files| !files.is_empty()) {
+        Some(files) => files,
+        None if target.contains('*') => Vec::new(),
+        // Named, so that the error says where it was expected.
+        None => vec![(stored_path(target), directories[0].join(target))],
+    }
+}
+
+fn matches_in(directory: &Path, target: &str) -> Vec<(String, PathBuf)> {
+    let path = directory.join(target);
     let Some(pattern) = target.rsplit('/').next().filter(|name| name.contains('*')) else {
-        return vec![(stored_path(target), path)];
+        return if path.exists() { vec![(stored_path(target), path)] } else { Vec::new() };
     };
     let directory = path.parent().unwrap_or(Path::new("/"));
     let prefix = target.strip_suffix(pattern).unwrap_or_default();

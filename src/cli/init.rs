@@ -21,16 +21,15 @@ pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Res
     let short = &baseline.commit[..baseline.commit.len().min(10)];
     let program = output.program().to_owned();
     let mut text = format!(
-        "Approved {} of {} in {} (commit {short}).\n",
+        "Approved {} (commit {short}) in {}.\n",
         baseline.path,
-        settings.host,
         report::escape::terminal(&settings.repo.to_string_lossy()),
     );
     if recorded.result.verdict == Verdict::Drift {
         text.push_str(&format!("The live firewall differs from it: run `{program} check`.\n"));
     } else {
         text.push_str(&format!(
-            "From now on: `{program} check` by hand, `{program} record -q` from cron or a timer.\n"
+            "From now on:\n  {program} check      by hand\n  {program} record -q  from cron or a timer\n"
         ));
     }
     output.print(&text)?;

@@ -5,6 +5,8 @@
 
 mod approve;
 mod check;
+mod demo;
+pub mod doctor;
 mod init;
 mod log;
 mod output;
@@ -14,8 +16,11 @@ mod show;
 mod time;
 
 use crate::config::{ConfigError, GlobalArgs, Settings, Verbosity};
+use crate::demo::DemoError;
+use crate::ledger::LedgerError;
 use crate::pipeline::PipelineError;
 use crate::report::escape;
+use crate::sys::netns::NetnsError;
 use clap::{Parser, Subcommand};
 use output::Output;
 use std::process::ExitCode;
@@ -49,6 +54,10 @@ enum Command {
     Show(show::Args),
     /// The periodic audit report
     Report(report::Args),
+    /// What this host can and cannot see, and what to run to mend it
+    Doctor,
+    /// Show an outage and how it is found, in a throw-away network namespace of this machine
+    Demo(demo::Args),
 }
 
 /// Runs the program with the process's arguments.
@@ -77,21 +86,39 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Log(args) => log::run(&settings, args, &mut output),
         Command::Show(args) => show::run(&settings, args, &mut output),
         Command::Report(args) => report::run(&settings, args, &mut output),
+        Command::Doctor => doctor::run(&settings, output.stream()),
+        Command::Demo(args) => demo::run(&settings, args, &mut output),
     }
 }
 
 /// What happened, and what to do next. Texts of tools and files are hostile until escaped.
 fn message(error: &anyhow::Error) -> String {
-    let hint = if let Some(error) = error.downcast_ref::<PipelineError>() {
-        error.hint()
-    } else if let Some(error) = error.downcast_ref::<ConfigError>() {
-        error.hint()
-    } else {
-        error.downcast_ref::<crate::ledger::LedgerError>().and_then(crate::ledger::LedgerError::hint)
-    };
-    let mut text = format!("fwdrift: {}\n", escape::multi_line(&format!("{error:#}")));
-    if let Some(hint) = hint {
+    let mut text = format!("fwdrift: {}\n", escape::multi_line(&with_causes(error)));
+    if let Some(hint) = hint(error) {
         text.push_str(&format!("hint: {}\n", escape::multi_line(&hint)));
+    }
+    text
+}
+
+/// The next step that an edge's error knows.
+fn hint(error: &anyhow::Error) -> Option<String> {
+    let pipeline = || error.downcast_ref().and_then(PipelineError::hint);
+    let config = || error.downcast_ref().and_then(ConfigError::hint);
+    let netns = || error.downcast_ref().and_then(NetnsError::hint);
+    let demo = || error.downcast_ref().and_then(DemoError::hint);
+    let ledger = || error.downcast_ref().and_then(LedgerError::hint);
+    pipeline().or_else(config).or_else(netns).or_else(demo).or_else(ledger)
+}
+
+/// The error and its causes, each once: most of our messages name their cause themselves.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text.push_str(&format!(": {cause}"));
+        }
     }
     text
 }

@@ -14,10 +14,9 @@ pub fn run(settings: &Settings, output: &mut Output) -> anyhow::Result<u8> {
         output.print(&report::log::json(settings.host.as_str(), &recorded.events))?;
         return Ok(recorded.result.verdict.exit_code());
     }
-    for entry in recorded.events.iter().filter(|entry| is_news(entry, settings.verbosity)) {
-        let text = report::event::text(&entry.event, &output.options());
-        output.print(&format!("{text}\n"))?;
-    }
+    let news = recorded.events.iter().filter(|entry| is_news(entry, settings.verbosity));
+    let texts: Vec<String> = news.map(|entry| report::event::text(&entry.event, &output.options())).collect();
+    output.print(&texts.join("\n\n"))?;
     if recorded.events.is_empty() && settings.verbosity != Verbosity::Quiet {
         let state = match recorded.result.verdict {
             Verdict::InSync => "in sync with the approved baseline; nothing new".to_owned(),

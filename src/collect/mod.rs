@@ -1,4 +1,4 @@
-//! Edge: reads a host's live packet filter state, and runs the native tools.
+//! Edge: reads a host's live packet filter state.
 //!
 //! Role: the first stage. Input: a network namespace. Output: a [`Capture`] and the gaps in it. It
 //! never writes to the namespace that it reads, and never loads a module.

@@ -105,7 +105,15 @@ fn userdata_texts(attr: Attr<'_>) -> Vec<&[u8]> {
     texts
 }
 
-/// The listing with the separators shown as the escape that a line break gets in every output.
-pub fn restored(listing: &str) -> String {
-    listing.replace(char::from(SEPARATOR), "\\n")
+/// A text of the listing with the separators shown as the escape that a line break gets in every output.
+pub fn restored(text: &str) -> String {
+    text.replace(char::from(SEPARATOR), "\\n")
+}
+
+/// Whether another object could have the same text: a separator stands for a line break or for itself,
+/// `\xff` for a byte or for four characters.
+pub fn is_ambiguous(text: &str) -> bool {
+    let is_byte =
+        |rest: &str| rest.get(..2).is_some_and(|hex| u8::from_str_radix(hex, 16).is_ok_and(|b| b >= 0x80));
+    text.contains(char::from(SEPARATOR)) || text.split("\\x").skip(1).any(is_byte)
 }

@@ -32,7 +32,9 @@ pub struct TableListing {
 
 /// Splits a listing into tables, keyed by their first line.
 pub fn parse(listing: &str) -> BTreeMap<String, TableListing> {
-    let mut tables = BTreeMap::new();
+    let mut tables: BTreeMap<String, TableListing> = BTreeMap::new();
+    // As for blocks: a table that is listed twice is not believed.
+    let mut ambiguous = BTreeSet::new();
     let mut table: Option<TableListing> = None;
     let mut block: Option<Block> = None;
     for line in listing.lines() {
@@ -44,10 +46,13 @@ pub fn parse(listing: &str) -> BTreeMap<String, TableListing> {
         current.text.push_str(plain);
         current.text.push('\n');
         if line == "}" {
-            tables.extend(table.take().map(|mut done| {
+            if let Some(mut done) = table.take() {
                 done.blocks.retain(|head, _| !done.ambiguous.contains(head));
-                (done.head.clone(), done)
-            }));
+                let head = done.head.clone();
+                if tables.insert(head.clone(), done).is_some() {
+                    ambiguous.insert(head);
+                }
+            }
         } else if let Some(mut open) = block.take() {
             if line == "\t}" {
                 let head = open.head.clone();
@@ -66,6 +71,7 @@ pub fn parse(listing: &str) -> BTreeMap<String, TableListing> {
             }
         }
     }
+    tables.retain(|head, _| !ambiguous.contains(head));
     tables
 }
 
@@ -188,6 +194,12 @@ mod tests {
                 "counter comment \"x # handle 8\"",
             ]
         );
+    }
+
+    #[test]
+    fn a_table_that_a_hostile_name_lists_a_second_time_is_not_believed() {
+        let forged = "table inet t {\n\tchain c {\n\t\taccept # handle 4\n\t}\n}\n";
+        assert!(parse(&format!("{LISTING}{forged}")).is_empty());
     }
 
     #[test]

@@ -9,9 +9,10 @@ mod guard;
 mod iptables;
 mod listing;
 mod selection;
+mod selftest;
 mod transplant;
 
-use crate::collect::links;
+use crate::collect::{CollectError, links};
 use crate::model::{Backend, Digest, Item, Name, Ruleset, Table, TableKey, Text, text_from_kernel};
 use crate::normalise::{has_extension, references};
 use crate::sys::netns::{Netns, NetnsError};
@@ -19,6 +20,7 @@ use crate::sys::socket::{Socket, SocketError};
 use crate::tool::{Tool, ToolError};
 use listing::{Block, TableListing};
 use selection::TableSelection;
+pub use selftest::nft_works;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a scratch namespace gave no listing.
@@ -41,6 +43,12 @@ pub enum DecodeError {
     /// The tool failed.
     #[error(transparent)]
     Tool(#[from] ToolError),
+    /// The tool fails or lies whatever it is asked.
+    #[error("nft does not work here: {0}")]
+    Unusable(ToolError),
+    /// The scratch namespace could not be read.
+    #[error("scratch namespace: {0}")]
+    Unreadable(Box<CollectError>),
 }
 
 impl DecodeError {
@@ -49,6 +57,8 @@ impl DecodeError {
         match self {
             Self::Netns(error) => error.hint(),
             Self::Tool(error) => error.hint(),
+            Self::Unusable(error) => error.hint().or_else(|| Some("install nftables anew".to_owned())),
+            Self::Unreadable(error) => error.hint(),
             Self::Socket(_) | Self::Refused { .. } => None,
         }
     }
@@ -57,8 +67,8 @@ impl DecodeError {
     fn depends_on_objects(&self) -> bool {
         match self {
             Self::Refused { .. } => true,
-            Self::Tool(error) => !matches!(error, ToolError::Missing { .. } | ToolError::Run { .. }),
-            Self::Netns(_) | Self::Socket(_) => false,
+            Self::Tool(error) => matches!(error, ToolError::Killed { .. } | ToolError::Failed { .. }),
+            Self::Netns(_) | Self::Socket(_) | Self::Unusable(_) | Self::Unreadable(_) => false,
         }
     }
 }
@@ -96,6 +106,8 @@ fn decode_native(
             decode_native(ruleset, right, texts)?;
         }
         Err(error) if error.depends_on_objects() => {
+            // Is it the object, or would nft fail on any?
+            nft_works()?;
             texts.extend(
                 items.iter().map(|item| ((*item).clone(), unshown(ruleset, item, &error.to_string()))),
             );
@@ -186,10 +198,13 @@ fn list_in_scratch(ruleset: &Ruleset, items: &[&Item]) -> Result<BTreeMap<Item, 
         // The socket stays open while the tools run: a table with the owner flag lives as long as it.
         let _owner = load(batch)?;
         let output = Tool::find("nft")?.scratch().args(["-s", "-a", "list", "ruleset"]).run()?;
-        let listings = listing::parse(&guard::restored(&text_from_kernel(&output.stdout)));
+        let listings = listing::parse(&text_from_kernel(&output.stdout));
         let mut texts = BTreeMap::new();
         for (key, table, selection, items) in &selected {
             let listing = listings.get(&format!("table {key} {{"));
+            if listing.is_none() {
+                nft_works()?;
+            }
             let saved = iptables::save(key, table, selection);
             for item in items {
                 let text = saved
@@ -274,7 +289,8 @@ fn native_text(
         }
         Item::Flowtable(_, name) => block(format!("flowtable {name} {{"))?.text(),
     };
-    Some(Text { text, exact: is_shown_whole(table, item) })
+    let exact = is_shown_whole(table, item) && !guard::is_ambiguous(&text);
+    Some(Text { text: guard::restored(&text), exact })
 }
 
 fn rules_of(table: &Table, block: &Block, name: &Name, places: &BTreeSet<usize>) -> Option<Vec<String>> {

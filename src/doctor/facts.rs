@@ -247,6 +247,22 @@ pub struct AuditFiles {
     pub log: AuditLog,
     /// NETFILTER_CFG records of journald; asked only where there is no log.
     pub journal: JournalRecords,
+    /// What journald does to auditing whenever it starts; none without systemd.
+    pub journald: Option<JournaldAudit>,
+}
+
+/// What journald does to auditing whenever it starts (journald.conf(5), `Audit=`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JournaldAudit {
+    /// It turns it on.
+    TurnsOn,
+    /// It leaves it as it is.
+    Leaves,
+    /// It turns it off, also under a running auditd.
+    TurnsOff {
+        /// The file that says so, maybe in a comment on what is the default.
+        said_in: PathBuf,
+    },
 }
 
 /// The audit log.
@@ -302,8 +318,26 @@ pub enum RepositoryFacts {
     Present {
         /// This host's approved baseline.
         baseline: Option<BaselineRef>,
-        /// The last look that `record` made, or the last event if looks are not kept.
-        last_record: Option<DateTime<Utc>>,
+        /// When `record` looked last.
+        last_look: LastLook,
+    },
+}
+
+/// When `record` looked at the firewall last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LastLook {
+    /// Nothing was ever recorded.
+    Never,
+    /// When the look began.
+    At(DateTime<Utc>),
+    /// No look is noted; when the newest event was recorded.
+    Event(DateTime<Utc>),
+    /// The note cannot be read.
+    Unreadable {
+        /// Its file.
+        path: PathBuf,
+        /// What happened.
+        reason: String,
     },
 }
 

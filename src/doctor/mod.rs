@@ -14,9 +14,9 @@ mod render;
 
 pub use distribution::{Distribution, Manager, Package};
 pub use facts::{
-    AuditFacts, AuditFiles, AuditLog, AuditState, Facts, Given, IpsetFacts, JournalRecords, Listing, Login,
-    NftTable, ProcessFacts, RepositoryFacts, Schedule, ServiceManager, SourceFacts, Tool, ToolFacts,
-    ToolState,
+    AuditFacts, AuditFiles, AuditLog, AuditState, Facts, Given, IpsetFacts, JournalRecords, JournaldAudit,
+    LastLook, Listing, Login, NftTable, ProcessFacts, RepositoryFacts, Schedule, ServiceManager, SourceFacts,
+    Tool, ToolFacts, ToolState,
 };
 pub use finding::{Finding, Status, exit_code};
 pub use judge::judge;

@@ -2,9 +2,10 @@
 //! (`anstream::AutoStream`) takes the colours out where they are not wanted.
 
 use super::finding::{Finding, Status, exit_code};
+use crate::report::escape::terminal;
+use crate::report::pretty;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
-use std::fmt::Write as _;
 use std::io::{self, Write};
 
 const INDENT: usize = 2;
@@ -39,7 +40,7 @@ fn write_finding(finding: &Finding, width: usize, out: &mut dyn Write) -> io::Re
     let style = style(finding.status);
     let (status, (_, thing)) = (finding.status.as_str(), parts(finding));
     let margin = INDENT + STATUS_WIDTH + 2 + width + 2;
-    let detail = escape(&finding.detail);
+    let detail = terminal(&finding.detail);
     let mut lines = wrap(&detail, LINE_WIDTH.saturating_sub(margin).max(LEAST_DETAIL)).into_iter();
     let first = lines.next().unwrap_or_default();
     writeln!(out, "{:INDENT$}{style}{status:STATUS_WIDTH$}{style:#}  {thing:width$}  {first}", "")?;
@@ -53,7 +54,7 @@ fn write_remedy(finding: &Finding, earlier: &[Finding], out: &mut dyn Write) -> 
     if let Some(same) = earlier.iter().find(|other| other.remedy.as_ref() == Some(remedy)) {
         return writeln!(out, "{:margin$}→ as for {}", "", parts(same).1);
     }
-    remedy.lines().try_for_each(|line| writeln!(out, "{:margin$}→ {}", "", escape(line)))
+    remedy.lines().try_for_each(|line| writeln!(out, "{:margin$}→ {}", "", terminal(line)))
 }
 
 /// Breaks a text at spaces into lines of at most `width` characters; a longer word stays whole.
@@ -88,8 +89,7 @@ pub fn render_json(findings: &[Finding], out: &mut dyn Write) -> io::Result<()> 
         summary: Counts::of(findings),
         findings,
     };
-    serde_json::to_writer_pretty(&mut *out, &document)?;
-    writeln!(out)
+    out.write_all(pretty(&document).as_bytes())
 }
 
 #[derive(Serialize)]
@@ -145,22 +145,6 @@ fn style(status: Status) -> Style {
     }
 }
 
-/// Table names, tools' messages and paths may hold anything: control characters and those that turn
-/// the direction of text are shown, not sent to the terminal.
-fn escape(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if c.is_control() || turns {
-            // Writing to a String cannot fail.
-            let _ = write!(shown, "{}", c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,7 +172,7 @@ kernel
 tools
   fail  nft                not found
         → apt-get install nftables
-  warn  iptables-nft-save  x\\u{1b}[2J\\u{202e}y\\nz
+  warn  iptables-nft-save  x\\x1b[2J\\u{202e}y\\nz
         → first
         → second
 
@@ -201,7 +185,10 @@ Missing, and needed: 1. Could be better: 1.
     fn hostile_text_cannot_reach_the_terminal() {
         let mut bytes = Vec::new();
         render_text(&findings(), &mut bytes).unwrap();
-        assert!(!String::from_utf8(bytes).unwrap().contains("\x1b[2J"));
+        assert!(!String::from_utf8(bytes.clone()).unwrap().contains("\x1b[2J"));
+        bytes.clear();
+        render_json(&findings(), &mut bytes).unwrap();
+        assert!(!String::from_utf8(bytes).unwrap().contains(['\x1b', '\u{202e}']));
     }
 
     #[test]

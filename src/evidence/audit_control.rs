@@ -3,15 +3,17 @@
 //! In and out: netlink NETLINK_AUDIT (include/uapi/linux/audit.h). Leaves auditing as it found it, also when
 //! several processes ask at once or one of them is killed; must not change any rule.
 
-use super::{EvidenceError, nlmsg};
+use super::EvidenceError;
+use crate::netlink::{self, Malformed, Message, control, flags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, flock};
-use rustix::net::netlink::{self, SocketAddrNetlink};
+use rustix::net::netlink::{AUDIT, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 const AUDIT_GET: u16 = 1000;
@@ -19,6 +21,10 @@ const AUDIT_SET: u16 = 1001;
 const AUDIT_LIST_RULES: u16 = 1013;
 /// `AUDIT_STATUS_ENABLED`, the bit of `mask` that says "set this field only".
 const STATUS_ENABLED: u32 = 1;
+/// Locked by whoever looks at or changes who uses auditing.
+const TURN: &str = "audit.turn";
+/// Locked by every user; says how auditing was before the first.
+const USERS: &str = "audit.users";
 /// How long the kernel may take to answer.
 const PATIENCE: Timespec = Timespec { tv_sec: 3, tv_nsec: 0 };
 
@@ -44,7 +50,7 @@ pub struct AuditStatus {
 pub fn status() -> Result<AuditStatus, EvidenceError> {
     const OPERATION: &str = "ask for the audit status";
     let mut found = None;
-    exchange(OPERATION, AUDIT_GET, nlmsg::REQUEST, &[], |message| {
+    exchange(OPERATION, AUDIT_GET, flags::REQUEST, &[], |message| {
         found = (message.kind == AUDIT_GET).then(|| parse_status(message.payload)).flatten();
         found.is_some()
     })?;
@@ -52,7 +58,7 @@ pub fn status() -> Result<AuditStatus, EvidenceError> {
 }
 
 fn parse_status(payload: &[u8]) -> Option<AuditStatus> {
-    let field = |index: usize| nlmsg::u32_at(payload, index * 4);
+    let field = |index: usize| word(payload, index);
     Some(AuditStatus {
         enabled: field(1)?,
         auditd_pid: field(3)?,
@@ -62,6 +68,12 @@ fn parse_status(payload: &[u8]) -> Option<AuditStatus> {
     })
 }
 
+/// A 32-bit field of a structure in this machine's byte order.
+fn word(structure: &[u8], index: usize) -> Option<u32> {
+    let bytes = structure.get(index * 4..index * 4 + 4)?;
+    Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+}
+
 /// Whether a rule `-a never,task` for all tasks is loaded: then no process forked since has SYSCALL records,
 /// and no login is known. The same rule with conditions (`-F …`) hides some tasks only, and is not counted.
 ///
@@ -69,9 +81,9 @@ fn parse_status(payload: &[u8]) -> Option<AuditStatus> {
 /// As [`status`].
 pub fn never_task_rule() -> Result<bool, EvidenceError> {
     let mut found = false;
-    exchange("list the audit rules", AUDIT_LIST_RULES, nlmsg::REQUEST, &[], |message| {
+    exchange("list the audit rules", AUDIT_LIST_RULES, flags::REQUEST, &[], |message| {
         found |= message.kind == AUDIT_LIST_RULES && hides_all_tasks(message.payload);
-        message.kind == nlmsg::DONE
+        message.kind == control::DONE
     })?;
     Ok(found)
 }
@@ -80,7 +92,7 @@ pub fn never_task_rule() -> Result<bool, EvidenceError> {
 fn hides_all_tasks(rule: &[u8]) -> bool {
     const AUDIT_FILTER_TASK: u32 = 1;
     const AUDIT_NEVER: u32 = 0;
-    let field = |index: usize| nlmsg::u32_at(rule, index * 4);
+    let field = |index: usize| word(rule, index);
     field(0).is_some_and(|list| list & !0x10 == AUDIT_FILTER_TASK)
         && field(1) == Some(AUDIT_NEVER)
         && field(2) == Some(0)
@@ -90,8 +102,8 @@ fn set_enabled(value: u32) -> Result<(), EvidenceError> {
     let mut payload = STATUS_ENABLED.to_ne_bytes().to_vec();
     payload.extend(value.to_ne_bytes());
     payload.resize(44, 0);
-    let acknowledged = |message: nlmsg::Message<'_>| message.kind == nlmsg::ERROR;
-    exchange("turn auditing on or off", AUDIT_SET, nlmsg::REQUEST | nlmsg::ACK, &payload, acknowledged)
+    let acknowledged = |message: Message<'_>| message.kind == control::ERROR;
+    exchange("turn auditing on or off", AUDIT_SET, flags::REQUEST | flags::ACK, &payload, acknowledged)
 }
 
 /// Sends one request and hands each answer to `done` until it says so. An error message ends it.
@@ -100,12 +112,13 @@ fn exchange(
     kind: u16,
     flags: u16,
     payload: &[u8],
-    mut done: impl FnMut(nlmsg::Message<'_>) -> bool,
+    mut done: impl FnMut(Message<'_>) -> bool,
 ) -> Result<(), EvidenceError> {
     let failed = |source| EvidenceError::Netlink { operation, source };
     let socket = open_socket(0).map_err(failed)?;
     let kernel = SocketAddrNetlink::new(0, 0);
-    let request = nlmsg::request(kind, flags, 1, payload);
+    let mut request = Vec::new();
+    netlink::put_message(&mut request, kind, flags, 1, &[payload]);
     rustix::net::sendto(&socket, &request, SendFlags::empty(), &kernel).map_err(failed)?;
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -113,16 +126,23 @@ fn exchange(
             return Err(failed(rustix::io::Errno::TIMEDOUT));
         }
         let (length, _) = rustix::net::recv(&socket, &mut buffer[..], RecvFlags::empty()).map_err(failed)?;
-        for message in nlmsg::messages(&buffer[..length]) {
-            if message.kind == nlmsg::ERROR {
-                let code = nlmsg::u32_at(message.payload, 0).ok_or(EvidenceError::Answer { operation })?;
-                if code != 0 {
-                    return Err(failed(rustix::io::Errno::from_raw_os_error(code.wrapping_neg() as i32)));
+        let flow = netlink::for_each_message(&buffer[..length], |message| {
+            if message.kind == control::ERROR {
+                match netlink::error_code(message.payload) {
+                    Ok(0) => {}
+                    Ok(code) => {
+                        let source = rustix::io::Errno::from_raw_os_error(code.saturating_neg());
+                        return ControlFlow::Break(Err(failed(source)));
+                    }
+                    Err(Malformed) => return ControlFlow::Break(Err(EvidenceError::Answer { operation })),
                 }
             }
-            if done(message) {
-                return Ok(());
-            }
+            if done(message) { ControlFlow::Break(Ok(())) } else { ControlFlow::Continue(()) }
+        });
+        match flow {
+            Ok(ControlFlow::Break(result)) => return result,
+            Ok(ControlFlow::Continue(())) => {}
+            Err(Malformed) => return Err(EvidenceError::Answer { operation }),
         }
     }
 }
@@ -130,8 +150,7 @@ fn exchange(
 /// An audit socket in the calling thread's network namespace, a member of `groups` (bit 0 is READLOG).
 pub(super) fn open_socket(groups: u32) -> Result<OwnedFd, rustix::io::Errno> {
     let family = AddressFamily::NETLINK;
-    let socket =
-        rustix::net::socket_with(family, SocketType::RAW, SocketFlags::CLOEXEC, Some(netlink::AUDIT))?;
+    let socket = rustix::net::socket_with(family, SocketType::RAW, SocketFlags::CLOEXEC, Some(AUDIT))?;
     rustix::net::bind(&socket, &SocketAddrNetlink::new(0, groups))?;
     Ok(socket)
 }
@@ -144,7 +163,8 @@ pub struct EnableGuard {
     dir: PathBuf,
 }
 
-/// Turns auditing on if it is off, until the guard is dropped. Two empty files stay in `/run/fwdrift`.
+/// Turns auditing on if it is off, until the guard is dropped. The last guard takes its two files in
+/// `/run/fwdrift` with it.
 ///
 /// # Errors
 /// [`EvidenceError::Netlink`] as [`status`]; [`EvidenceError::File`] if `/run/fwdrift` can't be used.
@@ -156,9 +176,8 @@ fn enable_guard_in(dir: &Path) -> Result<EnableGuard, EvidenceError> {
     let failed = |operation| {
         move |source: std::io::Error| EvidenceError::File { operation, path: dir.to_owned(), source }
     };
-    std::fs::create_dir_all(dir).map_err(failed("create"))?;
     let _turn = take_turn(dir).map_err(failed("lock"))?;
-    let mut users = lock_file(dir, "audit.users").map_err(failed("open"))?;
+    let mut users = lock_file(dir, USERS).map_err(failed("open"))?;
     if flock(&users, FlockOperation::NonBlockingLockExclusive).is_ok() {
         // The first user. What a killed one left behind says how things were before it.
         let status = status()?;
@@ -190,9 +209,20 @@ impl Drop for EnableGuard {
         if let Err(error) = put_back(&mut users) {
             tracing::error!(%error, "auditing could not be put back as it was");
         }
-        if let Err(error) = rewrite(&mut users, b"") {
-            tracing::warn!(%error, "the note on how auditing was could not be cleared");
+        if let Err(error) = self.clear() {
+            tracing::warn!(%error, "the note on how auditing was could not be removed");
         }
+    }
+}
+
+impl EnableGuard {
+    /// To be called by the last user, who holds the turn: whoever waits for it sees that its file is gone.
+    fn clear(&self) -> std::io::Result<()> {
+        std::fs::remove_file(self.dir.join(USERS))?;
+        std::fs::remove_file(self.dir.join(TURN))?;
+        // Refused where somebody else has put something there, or waits already.
+        let _ = std::fs::remove_dir(&self.dir);
+        Ok(())
     }
 }
 
@@ -209,9 +239,23 @@ fn put_back(users: &mut File) -> Result<(), EvidenceError> {
 
 /// Only one process at a time looks at or changes who uses auditing.
 fn take_turn(dir: &Path) -> std::io::Result<File> {
-    let turn = lock_file(dir, "audit.turn")?;
-    flock(&turn, FlockOperation::LockExclusive)?;
-    Ok(turn)
+    // Each further round means that somebody else has had a turn and was the last user.
+    loop {
+        match std::fs::create_dir(dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let turn = match lock_file(dir, TURN) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            opened => opened?,
+        };
+        flock(&turn, FlockOperation::LockExclusive)?;
+        let there = std::fs::metadata(dir.join(TURN)).ok().map(|there| (there.dev(), there.ino()));
+        let held = turn.metadata()?;
+        if there == Some((held.dev(), held.ino())) {
+            return Ok(turn);
+        }
+    }
 }
 
 fn lock_file(dir: &Path, name: &str) -> std::io::Result<File> {
@@ -260,5 +304,24 @@ mod tests {
         let expected = AuditStatus { enabled: 1, auditd_pid: 812, lost: 3, backlog: 2, backlog_limit: 64 };
         assert_eq!(parse_status(&payload), Some(expected));
         assert_eq!(parse_status(&payload[..12]), None);
+    }
+
+    #[test]
+    fn one_has_the_turn_though_its_file_comes_and_goes() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("state");
+        let inside = std::sync::atomic::AtomicU32::new(0);
+        let play = || {
+            for _ in 0..200 {
+                let turn = take_turn(&dir).unwrap();
+                assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                std::fs::remove_file(dir.join(TURN)).unwrap();
+                let _ = std::fs::remove_dir(&dir);
+                drop(turn);
+            }
+        };
+        std::thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(play))));
+        assert!(!dir.exists());
     }
 }

@@ -6,17 +6,20 @@
 //! aren't written either. Must not turn auditing on or off: that is [`super::enable_guard`]'s.
 
 use super::pending::{Committed, Pending};
-use super::{EvidenceError, audit_control, nlmsg};
+use super::{EvidenceError, audit_control};
+use crate::netlink::nft::{self, NFGENMSG};
+use crate::netlink::{self, Attrs, Malformed, whole_datagram};
+use crate::sys::netns::{Netns, NetnsError};
 use chrono::Utc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::netlink::{self, SocketAddrNetlink};
+use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::ops::ControlFlow;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -26,8 +29,6 @@ use std::time::{Duration, Instant};
 const READLOG: u32 = 1;
 /// NFNLGRP_NFTABLES (7), as a bit of `nl_groups`.
 const NFTABLES: u32 = 1 << 6;
-/// NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN.
-const NEWGEN: u16 = 10 << 8 | 15;
 /// 64 MB: what lost nothing with a reader stalled for 1.5 s under 44,000 messages.
 const RECEIVE_BUFFER: usize = 64 << 20;
 /// How long a stop or settle waits for the audit records of commits already seen.
@@ -43,7 +44,7 @@ pub struct CollectorReport {
     pub unmatched: u64,
     /// Events and commits given up because too many waited.
     pub dropped: u64,
-    /// How often the kernel said that it lost messages for a full buffer (ENOBUFS).
+    /// How often messages were lost: the kernel said so for a full buffer (ENOBUFS), or one came cut.
     pub overflows: u64,
 }
 
@@ -149,22 +150,19 @@ fn inside<T: Send>(
     namespace: BorrowedFd<'_>,
     work: impl FnOnce() -> Result<T, EvidenceError> + Send,
 ) -> Result<T, EvidenceError> {
-    let here = std::fs::metadata("/proc/thread-self/ns/net").ok().map(|m| (m.dev(), m.ino()));
-    let there = rustix::fs::fstat(namespace).ok().map(|s| (s.st_dev, s.st_ino));
-    if here.is_some() && here == there {
+    let failed = |source| EvidenceError::Namespace { which, source };
+    let namespace = namespace.try_clone_to_owned().map_err(|error| failed(NetnsError::Enter(error)))?;
+    let namespace = Netns::from(namespace);
+    let here = Netns::current().and_then(|here| here.identity().map_err(NetnsError::Enter));
+    if here.is_ok_and(|here| namespace.identity().is_ok_and(|there| here == there)) {
         return work();
     }
-    let enter = || {
-        move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network))
-            .map_err(|source| EvidenceError::Namespace { which, source })?;
-        work()
-    };
-    std::thread::scope(|scope| scope.spawn(enter).join().map_err(|_| EvidenceError::Thread))?
+    namespace.run(work).map_err(failed)?
 }
 
 fn open_nftables() -> Result<OwnedFd, Errno> {
     let (family, flags) = (AddressFamily::NETLINK, SocketFlags::CLOEXEC);
-    let socket = rustix::net::socket_with(family, SocketType::RAW, flags, Some(netlink::NETFILTER))?;
+    let socket = rustix::net::socket_with(family, SocketType::RAW, flags, Some(NETFILTER))?;
     rustix::net::bind(&socket, &SocketAddrNetlink::new(0, NFTABLES))?;
     Ok(socket)
 }
@@ -228,15 +226,21 @@ impl Worker {
         while let Some(length) = self.datagram(false)? {
             news = true;
             let now = Instant::now();
-            for message in nlmsg::messages(&self.buffer[..length]).filter(|m| m.kind == NEWGEN) {
-                if let Some(commit) = committed(message.payload) {
+            let whole = netlink::for_each_message(&self.buffer[..length], |message| {
+                if message.kind == nft::kind(nft::msg::NEWGEN)
+                    && let Some(commit) = committed(message.payload)
+                {
                     self.pending.commit(commit, now);
                 }
+                ControlFlow::<()>::Continue(())
+            });
+            if whole == Err(Malformed) {
+                self.lost()?;
             }
         }
         while let Some(length) = self.datagram(true)? {
             news = true;
-            let Some(message) = nlmsg::whole(&self.buffer[..length]) else { continue };
+            let Some(message) = whole_datagram(&self.buffer[..length]) else { continue };
             let line = self.pending.record(message.kind.into(), message.payload, Instant::now());
             if let Some(line) = line {
                 self.write(&line)?;
@@ -253,13 +257,18 @@ impl Worker {
                 Err(Errno::AGAIN) => return Ok(None),
                 Err(Errno::INTR) => {}
                 Err(Errno::NOBUFS) => {
-                    self.report.overflows += 1;
-                    self.note("type=DAEMON_ERR", "op=overflow res=failed")?;
+                    self.lost()?;
                     return Ok(Some(0));
                 }
                 Err(source) => return Err(EvidenceError::Netlink { operation: "receive", source }),
             }
         }
+    }
+
+    /// Something came that is now gone: the history gets a gap here.
+    fn lost(&mut self) -> Result<(), EvidenceError> {
+        self.report.overflows += 1;
+        self.note("type=DAEMON_ERR", "op=overflow res=failed")
     }
 
     fn write_ready(&mut self) -> Result<(), EvidenceError> {
@@ -295,18 +304,10 @@ impl Worker {
     }
 }
 
-/// `nfgenmsg`, then NFTA_GEN_ID (1), NFTA_GEN_PROC_PID (2), both big-endian.
 fn committed(payload: &[u8]) -> Option<Committed> {
-    let big = |value: &[u8]| Some(u32::from_be_bytes(value.try_into().ok()?));
-    let (mut generation, mut thread) = (None, None);
-    for (kind, value) in nlmsg::attributes(payload.get(4..)?) {
-        match kind {
-            1 => generation = big(value),
-            2 => thread = big(value),
-            _ => {}
-        }
-    }
-    let (generation, thread) = (generation?, thread?);
+    let attrs = Attrs(payload.get(NFGENMSG..)?);
+    let generation = attrs.find(nft::GEN_ID)?.be32()?;
+    let thread = attrs.find(nft::GEN_PROC_PID)?.be32()?;
     Some(Committed { generation, thread, process: process_of(thread) })
 }
 

@@ -1,5 +1,6 @@
 //! What can go wrong where the evidence is read, and what to do next.
 
+use crate::sys::netns::NetnsError;
 use std::path::PathBuf;
 use thiserror::Error;
 
@@ -21,12 +22,12 @@ pub enum EvidenceError {
         operation: &'static str,
     },
     /// A network namespace could not be entered.
-    #[error("cannot enter the {which} network namespace: {source}")]
+    #[error("the {which} network namespace: {source}")]
     Namespace {
         /// `watched` or `first`.
         which: &'static str,
-        /// The kernel's answer.
-        source: rustix::io::Errno,
+        /// Why.
+        source: NetnsError,
     },
     /// A file could not be opened, read, written or locked.
     #[error("cannot {operation} {}: {source}", path.display())]

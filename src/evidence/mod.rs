@@ -9,7 +9,6 @@ pub mod collector;
 mod error;
 pub mod history;
 pub mod journal;
-mod nlmsg;
 mod pending;
 pub mod people;
 pub mod record;

@@ -254,6 +254,9 @@ fn obstacle_hint(message: &str, path: &Path) -> Option<String> {
     let has = |words: &str| message.contains(words);
     if has("No space left on device") || has("Disk quota exceeded") {
         Some(format!("make room on the disk of {path}; nothing was lost, the next run records it"))
+    } else if has("target OID for the reference doesn't exist") {
+        // libgit2 tells no reason for an object that it could not write.
+        Some(format!("make room on the disk of {path}; nothing was lost, run it again"))
     } else if has("File too large") {
         Some("raise the limit of file sizes (`ulimit -f`)".to_owned())
     } else if has("Read-only file system") {

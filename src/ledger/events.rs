@@ -5,9 +5,9 @@ use super::files::{EVENT_FILE, check_ledger_files};
 use super::identity::{event_signature, service_signature};
 use super::lock::Lock;
 use super::repository::Repository;
-use super::text::plain_json;
 use super::{message, refs, tree};
 use crate::model::{Event, Files, HostName, LedgerEntry};
+use crate::report::escape;
 use git2::{Commit, Oid};
 
 /// The version of `event.json` that is written and read.
@@ -179,7 +179,7 @@ fn write_event<'a>(
 fn event_json(git: &git2::Repository, event: &Event) -> Result<Vec<u8>, LedgerError> {
     let json =
         serde_json::to_string_pretty(event).map_err(|e| tree::damaged(git, EVENT_FILE, &e.to_string()))?;
-    Ok(format!("{}\n", plain_json(&json)).into_bytes())
+    Ok(format!("{}\n", escape::json(&json)).into_bytes())
 }
 
 fn read_event(git: &git2::Repository, commit: &Commit<'_>) -> Result<Event, LedgerError> {

@@ -1,4 +1,4 @@
-//! Hostile text on its way into commit headers, messages and `event.json`.
+//! Hostile text on its way into commit headers and messages.
 //!
 //! Role: makes text harmless for a terminal that shows `git log` or `git show`. Pure.
 
@@ -72,24 +72,6 @@ pub(super) fn header_local(name: &str) -> String {
     plain.trim_matches(['.', '-']).to_owned()
 }
 
-/// JSON text in which every character that is not plain is written as `\uXXXX`.
-///
-/// In valid JSON such characters stand only inside strings, so the escapes keep the document's meaning.
-pub(super) fn plain_json(json: &str) -> String {
-    let mut plain = String::with_capacity(json.len());
-    let mut units = [0u16; 2];
-    for c in json.chars() {
-        if is_plain(c) || c == '\n' {
-            plain.push(c);
-        } else {
-            for unit in c.encode_utf16(&mut units) {
-                plain.push_str(&format!("\\u{unit:04x}"));
-            }
-        }
-    }
-    plain
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,14 +80,6 @@ mod tests {
     fn escape_sequences_and_bidirectional_marks_become_visible() {
         assert_eq!(one_line("a\x1b[31mb\nc\u{202e}\u{9b}"), "a\\u{1b}[31mb c\\u{202e}\\u{9b}");
         assert_eq!(one_line("Jos\u{e9}"), "Jos\u{e9}");
-    }
-
-    #[test]
-    fn plain_json_means_the_same_as_the_json_before() {
-        let value = serde_json::json!({"a": "x\u{9b}\u{7f}\u{202e}\u{1f600}\u{e9}\x1b\n\"\\"});
-        let plain = plain_json(&serde_json::to_string_pretty(&value).unwrap());
-        assert!(plain.chars().all(|c| is_plain(c) || c == '\n'));
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&plain).unwrap(), value);
     }
 
     #[test]

@@ -68,18 +68,25 @@ pub fn for_each_message<'a, B>(
         if length < NLMSG_HEADER || length > rest.len() {
             return Err(Malformed);
         }
-        let message = Message {
-            kind: u16::from_ne_bytes([rest[4], rest[5]]),
-            flags: u16::from_ne_bytes([rest[6], rest[7]]),
-            sequence: u32::from_ne_bytes([rest[8], rest[9], rest[10], rest[11]]),
-            payload: &rest[NLMSG_HEADER..length],
-        };
+        let message = whole_datagram(&rest[..length]).ok_or(Malformed)?;
         if let ControlFlow::Break(value) = each(message) {
             return Ok(ControlFlow::Break(value));
         }
         rest = &rest[align(length).min(rest.len())..];
     }
     Ok(ControlFlow::Continue(()))
+}
+
+/// The one message of an audit datagram. Kernels have disagreed on whether `nlmsg_len` counts the header
+/// in the multicast group (kernel/audit.c `audit_log_end`), so the datagram's own end counts.
+pub fn whole_datagram(bytes: &[u8]) -> Option<Message<'_>> {
+    let (header, payload) = bytes.split_at_checked(NLMSG_HEADER)?;
+    Some(Message {
+        kind: u16::from_ne_bytes([header[4], header[5]]),
+        flags: u16::from_ne_bytes([header[6], header[7]]),
+        sequence: u32::from_ne_bytes([header[8], header[9], header[10], header[11]]),
+        payload,
+    })
 }
 
 /// One attribute: its type without the nesting bits, and its payload.
@@ -242,6 +249,32 @@ mod tests {
         assert_eq!(attrs[0].string(), b"filter");
         assert_eq!(attrs[1].be32(), Some(7));
         assert_eq!(attrs[2].nested().find(1).unwrap().payload, &[1, 2, 3]);
+    }
+
+    #[test]
+    fn a_datagram_of_two_messages_gives_both() {
+        let mut bytes = Vec::new();
+        put_message(&mut bytes, 20, flags::REQUEST, 7, &[b"ab", b"c"]);
+        put_message(&mut bytes, control::DONE, 0, 8, &[]);
+        let mut seen = Vec::new();
+        let flow = for_each_message(&bytes, |m| {
+            seen.push((m.kind, m.flags, m.sequence, m.payload.to_vec()));
+            ControlFlow::<()>::Continue(())
+        });
+        assert_eq!(flow, Ok(ControlFlow::Continue(())));
+        assert_eq!(seen, [(20, flags::REQUEST, 7, b"abc".to_vec()), (control::DONE, 0, 8, Vec::new())]);
+    }
+
+    #[test]
+    fn an_audit_datagram_ends_where_it_ends_whatever_its_length_says() {
+        let mut bytes = Vec::new();
+        put_message(&mut bytes, 1300, 0, 0, &[b"abcd"]);
+        for length in [4u32, 20, 9999] {
+            bytes[..4].copy_from_slice(&length.to_ne_bytes());
+            let message = whole_datagram(&bytes).unwrap();
+            assert_eq!((message.kind, message.payload), (1300, b"abcd".as_slice()));
+        }
+        assert!(whole_datagram(&bytes[..15]).is_none());
     }
 
     proptest! {

@@ -34,6 +34,8 @@ pub mod msg {
 pub const LIST_ELEM: u16 = 1;
 /// `NFTA_GEN_ID`.
 pub const GEN_ID: u16 = 1;
+/// `NFTA_GEN_PROC_PID`, a thread's id.
+pub const GEN_PROC_PID: u16 = 2;
 
 /// `enum nft_table_attributes`.
 pub mod table {

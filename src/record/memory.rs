@@ -45,7 +45,7 @@ pub struct Memory {
 impl Memory {
     /// The memory of a host; none if there is none, or it is damaged, or the ledger has moved on without it.
     pub fn read(repository: &Repository, host: &HostName, head: Option<&str>) -> Option<Self> {
-        let bytes = std::fs::read(path(repository, host)).ok()?;
+        let bytes = std::fs::read(Self::path(repository, host)).ok()?;
         let memory: Self = serde_json::from_slice(&bytes).ok()?;
         (memory.schema == SCHEMA && memory.head.as_deref() == head).then_some(memory)
     }
@@ -53,15 +53,16 @@ impl Memory {
     /// Keeps it, atomically.
     pub fn write(&self, repository: &Repository, host: &HostName) -> Result<(), LedgerError> {
         let text = serde_json::to_vec_pretty(self).unwrap_or_default();
-        write_atomic(&path(repository, host), &text)
+        write_atomic(&Self::path(repository, host), &text)
+    }
+
+    /// Where it is kept.
+    pub fn path(repository: &Repository, host: &HostName) -> PathBuf {
+        repository.state_dir().join(format!("look-{host}.json"))
     }
 
     /// The schema's name, for making one.
     pub fn schema() -> String {
         SCHEMA.to_owned()
     }
-}
-
-fn path(repository: &Repository, host: &HostName) -> PathBuf {
-    repository.state_dir().join(format!("look-{host}.json"))
 }

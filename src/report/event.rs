@@ -2,7 +2,7 @@
 
 use super::changes::{Detail, blocks};
 use super::log::kind_style;
-use super::style::paint;
+use super::style::{DIM, paint};
 use super::time::{Reference, duration, utc};
 use super::undo::Step;
 use super::wording::{clip, count, host, one_line, path};
@@ -36,6 +36,12 @@ pub fn subject(event: &Event) -> String {
 pub fn text(event: &Event, options: &Options<'_>) -> String {
     let mut out = format!("{}\n", paint(kind_style(event.kind), subject(event)));
     out.push_str(&format!("{}\n", when(event)));
+    if wording::ends(event.kind) && event.approval.is_none() {
+        // The changes below bear the names of those who made them.
+        for line in who::how(&event.author) {
+            out.push_str(&format!("{}\n", paint(DIM, line)));
+        }
+    }
     if let Some(approval) = &event.approval {
         let ticket = approval.ticket.as_deref().map(|t| format!(", ticket {}", escape::terminal(t)));
         let reason = approval.reason.as_deref().map(|r| format!(": {}", escape::terminal(r)));
@@ -66,7 +72,7 @@ pub fn text(event: &Event, options: &Options<'_>) -> String {
             remark: "prints the approve command for what is live then".to_owned(),
         };
         let netns = event.netns.as_deref();
-        out.push_str(&check::next(accept, &event.changes, &event.baseline, netns, options));
+        out.push_str(&check::next(accept, &event.changes, netns, options));
     }
     out
 }
@@ -122,10 +128,6 @@ next
   or put it back
     nft -a list chain inet filter input         # N: the rule's handle
     nft delete rule inet filter input handle N  # a + rule
-  what was approved
-    # the approved files
-    git -C /var/lib/fwdrift/repo ls-tree -r 3f2a91c04d5e baselines/web-01/
-    git -C /var/lib/fwdrift/repo show 3f2a91c04d5e:FILE  # one of them
 ";
         assert_eq!(plain(&text(&event, &options(Some(80)))), expect);
     }

@@ -146,8 +146,16 @@ fn outputs(s: &str, entries: &[LedgerEntry], width: Option<usize>) -> Vec<String
 
 /// The styles that we emit; blinking (`5`) is the attacker's.
 fn without_our_styles(text: &str) -> String {
-    let codes = ["0", "1", "2", "4", "31", "32", "33", "36"];
-    codes.iter().fold(text.to_owned(), |text, code| text.replace(&format!("\x1b[{code}m"), ""))
+    let codes = ["0m", "1m", "2m", "4m", "31m", "32m", "33m", "36m"];
+    let mut pieces = text.split("\x1b[");
+    let mut plain = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        match codes.iter().find_map(|code| piece.strip_prefix(code)) {
+            Some(rest) => plain.push_str(rest),
+            None => plain.extend(["\x1b[", piece]),
+        }
+    }
+    plain
 }
 
 /// Markdown without fenced blocks and code spans, as CommonMark delimits them.

@@ -40,7 +40,7 @@ pub struct Options<'a> {
 
 /// Pretty JSON with a final line break. A value of `model` or `report` has string keys only and
 /// serialises without I/O, so there is no failure to report.
-fn pretty<T: serde::Serialize>(value: &T) -> String {
+pub(crate) fn pretty<T: serde::Serialize>(value: &T) -> String {
     let text = serde_json::to_string_pretty(value).unwrap_or_else(|e| unreachable!("plain values: {e}"));
     escape::json(&text) + "\n"
 }

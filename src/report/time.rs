@@ -7,13 +7,24 @@ pub fn utc(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// A duration in its two largest units: `3 h 12 min`, `45 s`, `2 d`. A negative one (two clocks that
-/// disagree) reads as `0 s`.
+/// Two times as [`utc`] gives them, but to the millisecond where they would look the same.
+pub(super) fn apart(from: DateTime<Utc>, to: DateTime<Utc>) -> (String, String) {
+    match (utc(from), utc(to)) {
+        (from_text, to_text) if from_text == to_text => {
+            let text = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
+            (text(from), text(to))
+        }
+        texts => texts,
+    }
+}
+
+/// A duration in its two largest units: `3 h 12 min`, `45 s`, `2 d`. A shorter one, also a negative one
+/// (two clocks that disagree), reads as `less than 1 s`.
 pub fn duration(delta: TimeDelta) -> String {
     let seconds = delta.num_seconds().max(0);
     let units = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
     let Some(first) = units.iter().position(|(size, _)| seconds >= *size) else {
-        return "0 s".to_owned();
+        return "less than 1 s".to_owned();
     };
     let (size, name) = units[first];
     let mut text = format!("{} {name}", seconds / size);
@@ -51,13 +62,32 @@ mod tests {
     #[test]
     fn durations_have_at_most_two_units() {
         let check = |seconds, expect: &str| assert_eq!(duration(TimeDelta::seconds(seconds)), expect);
-        check(0, "0 s");
+        check(0, "less than 1 s");
         check(45, "45 s");
         check(60, "1 min");
         check(61, "1 min 1 s");
         check(3 * 3600 + 12 * 60 + 9, "3 h 12 min");
         check(2 * 86_400, "2 d");
         check(2 * 86_400 + 4 * 3600 + 59, "2 d 4 h");
-        check(-7, "0 s");
+        check(-7, "less than 1 s");
+    }
+
+    #[test]
+    fn two_times_never_look_the_same() {
+        let check = |from: &str, to: &str, expect: (&str, &str)| {
+            let time = |text: &str| DateTime::parse_from_rfc3339(text).unwrap().to_utc();
+            let (from, to) = apart(time(from), time(to));
+            assert_eq!((from.as_str(), to.as_str()), expect);
+        };
+        check(
+            "2026-11-20T02:14:09.120Z",
+            "2026-11-20T02:14:10.001Z",
+            ("2026-11-20T02:14:09Z", "2026-11-20T02:14:10Z"),
+        );
+        check(
+            "2026-11-20T02:14:09.120Z",
+            "2026-11-20T02:14:09.5Z",
+            ("2026-11-20T02:14:09.120Z", "2026-11-20T02:14:09.500Z"),
+        );
     }
 }

@@ -2,7 +2,7 @@
 //! candidates, and never more than that.
 
 use super::escape::terminal;
-use super::time::{Reference, relative, utc};
+use super::time::{Reference, apart, relative, utc};
 use crate::model::{Author, Change, Evidence, Window};
 use chrono::{DateTime, Utc};
 
@@ -14,14 +14,16 @@ pub(super) fn lines(
     reference: Option<Reference>,
 ) -> Vec<String> {
     let when = when(author, time, reference);
+    [vec![format!("by {} {when}", name(author))], how(author)].concat()
+}
+
+/// The evidence for a known author, and what they ran; candidates for an unknown one.
+pub(super) fn how(author: &Author) -> Vec<String> {
     if !author.is_known() {
-        return [vec![format!("by {} {when}", Author::UNKNOWN)], candidates(author)].concat();
+        return candidates(author);
     }
     let whence = whence(author).map(|whence| format!(", {whence}")).unwrap_or_default();
-    let mut lines = vec![
-        format!("by {} {when}", name(author)),
-        format!("evidence: {}{whence}", author.evidence.as_str()),
-    ];
+    let mut lines = vec![format!("evidence: {}{whence}", author.evidence.as_str())];
     // A line of its own: it may be long and hold anything.
     lines.extend(ran(author).map(|ran| format!("ran: {ran}")));
     lines
@@ -64,7 +66,10 @@ pub(super) fn same(changes: &[&Change]) -> bool {
 /// `between A and B`, or `before B (nobody looked earlier)`.
 pub(super) fn window(window: Window) -> String {
     match window.from {
-        Some(from) => format!("between {} and {}", utc(from), utc(window.to)),
+        Some(from) => {
+            let (from, to) = apart(from, window.to);
+            format!("between {from} and {to}")
+        }
         None => format!("before {} (no earlier look)", utc(window.to)),
     }
 }

@@ -19,6 +19,12 @@ pub enum NetnsError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// It is a file, but not one of a network namespace.
+    #[error("{path} is not a network namespace")]
+    NotOne {
+        /// The path asked for.
+        path: PathBuf,
+    },
     /// A new one could not be made.
     #[error("cannot make a scratch network namespace: {0}")]
     Create(std::io::Error),
@@ -36,6 +42,12 @@ impl NetnsError {
         match self {
             Self::Open { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
                 Some("`ip netns list` shows the named ones; a path such as /proc/PID/ns/net works too".into())
+            }
+            Self::NotOne { .. } => {
+                Some("`ip netns list` shows the named ones; else give a path such as /proc/PID/ns/net".into())
+            }
+            Self::Open { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Some("run as root".into())
             }
             Self::Create(error) | Self::Enter(error)
                 if error.kind() == std::io::ErrorKind::PermissionDenied =>
@@ -61,9 +73,14 @@ impl Netns {
 
     /// The namespace that a file under /run/netns or /proc/PID/ns names.
     pub fn open(path: &Path) -> Result<Self, NetnsError> {
-        rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map(|fd| Self { fd })
-            .map_err(|error| NetnsError::Open { path: path.to_owned(), source: error.into() })
+        // Without NONBLOCK, opening a FIFO would wait for its writer.
+        let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
+            .map_err(|error| NetnsError::Open { path: path.to_owned(), source: error.into() })?;
+        if is_network_namespace(&fd) {
+            Ok(Self { fd })
+        } else {
+            Err(NetnsError::NotOne { path: path.to_owned() })
+        }
     }
 
     /// A new, empty namespace: no interface but `lo`, no rules.
@@ -90,6 +107,13 @@ impl Netns {
     }
 }
 
+/// Of an open file under /run/netns or /proc/PID/ns.
+impl From<OwnedFd> for Netns {
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+}
+
 impl AsFd for Netns {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -107,6 +131,16 @@ fn on_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> 
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+/// Asks the namespace file system itself (`NS_GET_NSTYPE`, ioctl_ns(2)); other files refuse the question.
+fn is_network_namespace(fd: &OwnedFd) -> bool {
+    use std::os::fd::AsRawFd;
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+    // SAFETY: the descriptor is open, and the request takes no argument.
+    #[allow(unsafe_code)]
+    let kind = unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) };
+    kind == libc::CLONE_NEWNET
 }
 
 fn unshare_net() -> std::io::Result<()> {
@@ -130,6 +164,14 @@ mod tests {
         let inside = scratch.run(|| Netns::current().unwrap().identity().unwrap()).unwrap();
         assert_eq!(inside, scratch.identity().unwrap());
         assert_eq!(Netns::current().unwrap().identity().unwrap(), before);
+    }
+
+    #[test]
+    fn a_file_that_is_no_network_namespace_is_refused_by_its_path() {
+        for path in ["/", "/dev/null", "/proc/self/ns/mnt", "/proc/self/status"] {
+            let error = Netns::open(Path::new(path)).unwrap_err();
+            assert!(matches!(error, NetnsError::NotOne { .. }), "{path}: {error}");
+        }
     }
 
     #[test]

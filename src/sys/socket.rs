@@ -92,27 +92,20 @@ impl Socket {
     ) -> Result<Dump, SocketError> {
         let sequence = self.send_one(kind, flags::REQUEST | flags::DUMP, body)?;
         let mut state = Dump::Whole;
-        loop {
-            let flow = self.receive(|message| {
-                if message.sequence != sequence {
-                    return ControlFlow::Continue(());
-                }
-                if message.flags & flags::DUMP_INTR != 0 {
-                    state = Dump::Interrupted;
-                }
-                match message.kind {
-                    control::DONE => ControlFlow::Break(done(message.payload)),
-                    control::ERROR => ControlFlow::Break(refused(message.payload)),
-                    _ => {
-                        each(message);
-                        ControlFlow::Continue(())
-                    }
-                }
-            })?;
-            if let ControlFlow::Break(result) = flow {
-                return result.map(|()| state);
+        self.answers(sequence, |message| {
+            if message.flags & flags::DUMP_INTR != 0 {
+                state = Dump::Interrupted;
             }
-        }
+            match message.kind {
+                control::DONE => ControlFlow::Break(done(message.payload)),
+                control::ERROR => ControlFlow::Break(refused(message.payload)),
+                _ => {
+                    each(message);
+                    ControlFlow::Continue(())
+                }
+            }
+        })?;
+        Ok(state)
     }
 
     /// Sends one request with an acknowledgement and passes each message of the answer to `each`.
@@ -124,18 +117,24 @@ impl Socket {
         mut each: impl FnMut(Message<'_>),
     ) -> Result<(), SocketError> {
         let sequence = self.send_one(kind, flags::REQUEST | flags::ACK | extra_flags, body)?;
+        self.answers(sequence, |message| match message.kind {
+            control::ERROR => ControlFlow::Break(refused(message.payload)),
+            _ => {
+                each(message);
+                ControlFlow::Continue(())
+            }
+        })
+    }
+
+    /// Passes each message of the answer to one request to `each`, until it has the result.
+    fn answers(
+        &mut self,
+        sequence: u32,
+        mut each: impl FnMut(Message<'_>) -> ControlFlow<Result<(), SocketError>>,
+    ) -> Result<(), SocketError> {
         loop {
             let flow = self.receive(|message| {
-                if message.sequence != sequence {
-                    return ControlFlow::Continue(());
-                }
-                match message.kind {
-                    control::ERROR => ControlFlow::Break(refused(message.payload)),
-                    _ => {
-                        each(message);
-                        ControlFlow::Continue(())
-                    }
-                }
+                if message.sequence == sequence { each(message) } else { ControlFlow::Continue(()) }
             })?;
             if let ControlFlow::Break(result) = flow {
                 return result;

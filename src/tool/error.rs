@@ -35,6 +35,14 @@ pub enum ToolError {
         /// The bound, in bytes.
         limit: usize,
     },
+    /// It ended well, and yet what it was to do is not done.
+    #[error("{name} ended without an error, but {what}")]
+    Idle {
+        /// The program's name.
+        name: String,
+        /// What is missing.
+        what: &'static str,
+    },
     /// It died by a signal.
     #[error("{command} died by signal {signal}")]
     Killed {
@@ -69,10 +77,19 @@ impl ToolError {
                 other => format!("install it (package {other})"),
             }),
             Self::TimedOut { .. } => Some("raise tool_timeout_seconds in /etc/fwdrift/config.toml".into()),
+            Self::Idle { name, .. } => {
+                Some(format!("the program is damaged or not the real one: install {name} anew"))
+            }
             Self::Killed { signal: 9, .. } => {
                 Some("somebody or the out-of-memory killer ended it; see `dmesg`".into())
             }
-            Self::Run { .. } | Self::TooMuch { .. } | Self::Killed { .. } | Self::Failed { .. } => None,
+            Self::Killed { .. } | Self::TooMuch { .. } => {
+                Some("run the command by hand; if it does the same there, install the program anew".into())
+            }
+            Self::Run { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Some("run as root".into())
+            }
+            Self::Run { .. } | Self::Failed { .. } => None,
         }
     }
 }

@@ -29,12 +29,14 @@ fn play(role: &str, root: &Path) {
         }
         "append-forever" => {
             let repo = Repository::open(root).unwrap();
+            println!("{AT_WORK}");
             for n in 0.. {
                 append(&repo, &web(), &files(n), &mut event("ops1")).unwrap();
             }
         }
         "approve-forever" => {
             let repo = Repository::open(root).unwrap();
+            println!("{AT_WORK}");
             for n in 0.. {
                 let salt = Utc::now().timestamp_micros() as u64;
                 approve(&repo, &web(), &files(salt + n), repo.main_commit().unwrap()).unwrap();

@@ -9,6 +9,8 @@ use std::process::{Command, Output, Stdio};
 
 pub const ROLE: &str = "FWDRIFT_TEST_ROLE";
 pub const ROOT: &str = "FWDRIFT_TEST_ROOT";
+/// What a process says when it sets to work.
+pub const AT_WORK: &str = "fwdrift-test: at work";
 
 /// A repository in a directory of its own.
 pub struct Place {

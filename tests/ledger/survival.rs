@@ -3,6 +3,7 @@
 use super::support::*;
 use fwdrift::ledger::*;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 
 #[test]
@@ -36,32 +37,49 @@ fn a_second_writer_is_told_who_holds_the_lock_and_readers_are_not_held_up() {
 
 #[test]
 fn killed_at_any_instant_the_ledger_is_whole() {
+    let rounds: u64 = std::env::var("FWDRIFT_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(60);
+    // Most of a round is waiting for the disk and for the instant: several repositories at once.
+    const PLACES: u64 = 4;
+    let (events, mended) = std::thread::scope(|scope| {
+        let share = |first| move || kill_appenders((first..rounds).step_by(PLACES as usize));
+        let threads: Vec<_> = (0..PLACES).map(|first| scope.spawn(share(first))).collect();
+        let done = threads.into_iter().map(|thread| thread.join().unwrap());
+        done.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    });
+    assert!(events as u64 > rounds, "the children appended nothing");
+    eprintln!("{rounds} kills, {events} events, {mended} files of killed processes removed");
+}
+
+/// Kills one appending process a round, at another instant each; the ledger's events, the files mended.
+fn kill_appenders(rounds: impl Iterator<Item = u64>) -> (usize, usize) {
     let place = Place::with_baseline();
-    let rounds = std::env::var("FWDRIFT_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(60);
     let mut mended = 0;
-    for round in 0..rounds {
-        let mut process = child("append-forever", &place.root).spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_micros(8_000 + (round * 7919) % 23_000));
-        process.kill().unwrap();
-        process.wait().unwrap();
+    for round in rounds {
+        kill_at_work("append-forever", &place, round);
         // The next run must work at once, and number on.
         mended += place.open().lock().unwrap().recovered().len();
         append(&place.open(), &web(), &files(round), &mut event("ops1")).unwrap();
     }
     let count = place.open().events(&web()).unwrap().len();
-    assert!(count as u64 > rounds, "the children appended nothing");
-    eprintln!("{rounds} kills, {count} events, {mended} files of killed processes removed");
     assert_whole(&place.root, count);
+    (count, mended)
+}
+
+/// Kills a process of this role, some time after it set to work.
+fn kill_at_work(role: &str, place: &Place, round: u64) {
+    let mut process = child(role, &place.root).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains(AT_WORK)), "the process died by itself");
+    std::thread::sleep(std::time::Duration::from_micros((round * 7919) % 35_000));
+    process.kill().unwrap();
+    process.wait().unwrap();
 }
 
 #[test]
 fn killed_while_approving_main_and_working_tree_are_whole() {
     let place = Place::with_baseline();
     for round in 0..30u64 {
-        let mut process = child("approve-forever", &place.root).spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_micros(8_000 + (round * 7919) % 23_000));
-        process.kill().unwrap();
-        process.wait().unwrap();
+        kill_at_work("approve-forever", &place, round);
         // Git's own lock of the index is the one thing that is left to a person.
         let _ = fs::remove_file(place.root.join(".git/index.lock"));
         drop(place.open().lock().unwrap());

@@ -14,7 +14,8 @@ fn a_file_with_defines_and_includes_is_adopted_as_it_is() {
         host.path("etc").display()
     );
     let main = host.file("etc/nftables.conf", &main);
-    host.sh(&format!("cd {}; nft -f {main}", host.path("etc").display()));
+    // nft itself looks for `rules.d` in /etc only, unless it is told of another directory.
+    host.sh(&format!("cd {}; nft -I . -f {main}", host.path("etc").display()));
     host.run(&["init", "--from", &main]).ended(0);
     assert_eq!(lines(&host.changes()), Vec::<String>::new());
     let stored = host.git(&["grep", "-h", "", "main"]);

@@ -4,8 +4,11 @@
 
 use super::{plural, span};
 use crate::doctor::distribution::Package;
-use crate::doctor::facts::{AuditFacts, AuditLog, AuditState, Facts, JournalRecords, Login, ServiceManager};
+use crate::doctor::facts::{
+    AuditFacts, AuditLog, AuditState, Facts, JournalRecords, JournaldAudit, Login, ServiceManager,
+};
 use crate::doctor::finding::Finding;
+use crate::report::escape::shell_word;
 use std::path::Path;
 
 /// What auditd's own documentation advises for a busy host (auditctl(8), `-b`).
@@ -31,6 +34,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
             findings.push(Finding::ok("audit.kernel", "the kernel has audit"));
             findings.push(enabled(state, facts));
             findings.push(daemon(state, facts));
+            findings.extend(facts.audit_files.journald.as_ref().map(journald));
             findings.push(task_rule(state.never_task, state.enabled, facts));
             findings.push(lost(state, facts));
         }
@@ -77,6 +81,26 @@ fn daemon(state: &AuditState, facts: &Facts) -> Finding {
     }
 }
 
+fn journald(journald: &JournaldAudit) -> Finding {
+    let name = "audit.journald";
+    match journald {
+        JournaldAudit::TurnsOn => Finding::ok(name, "journald turns auditing on when it starts"),
+        JournaldAudit::Leaves => Finding::ok(name, "journald leaves auditing as it is"),
+        JournaldAudit::TurnsOff { said_in } => Finding::warn(
+            name,
+            format!(
+                "journald turns auditing off whenever it starts, also under auditd (Audit=no, {})",
+                said_in.display()
+            ),
+        )
+        .remedy(
+            "mkdir -p /etc/systemd/journald.conf.d\n\
+             printf '[Journal]\\nAudit=yes\\n' > /etc/systemd/journald.conf.d/zz-fwdrift.conf\n\
+             systemctl restart systemd-journald",
+        ),
+    }
+}
+
 fn start_auditd(facts: &Facts) -> String {
     let start = match facts.service_manager {
         ServiceManager::Systemd => "systemctl enable --now auditd",
@@ -97,7 +121,7 @@ fn with_auditctl(facts: &Facts, commands: &str) -> String {
 fn task_rule(loaded: Option<bool>, enabled: u32, facts: &Facts) -> Finding {
     let name = "audit.task_rule";
     let files = &facts.audit_files.never_task_in;
-    let listed: Vec<String> = files.iter().map(|path| shell_word(path)).collect();
+    let listed: Vec<String> = files.iter().map(|path| shell_path(path)).collect();
     match (loaded, files.is_empty()) {
         (Some(false), true) => Finding::ok(name, "no rule `-a never,task`"),
         (None, true) => Finding::warn(name, "the audit rules cannot be listed")
@@ -141,11 +165,9 @@ fn mend_files(files: &[String], facts: &Facts) -> String {
     )
 }
 
-// The advice is pasted into a shell.
-fn shell_word(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+');
-    if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+/// The advice is pasted into a shell. A name that cannot be shown as it is, is within the pattern.
+fn shell_path(path: &Path) -> String {
+    path.to_str().and_then(shell_word).unwrap_or_else(|| "/etc/audit/rules.d/*.rules".to_owned())
 }
 
 fn lost(state: &AuditState, facts: &Facts) -> Finding {

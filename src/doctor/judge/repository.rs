@@ -1,12 +1,14 @@
 //! The repository, and what runs `record`.
 
 use super::span;
-use crate::doctor::facts::{Facts, RepositoryFacts, Schedule, ServiceManager};
+use crate::doctor::facts::{Facts, LastLook, RepositoryFacts, Schedule, ServiceManager};
 use crate::doctor::finding::Finding;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
-/// An older last record means that the schedule of five minutes is not kept.
+/// An older last look means that the schedule of five minutes is not kept.
 const STALE: TimeDelta = TimeDelta::hours(1);
+/// More than any adjustment of a running clock.
+const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
 pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = repository(facts);
@@ -16,7 +18,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
 
 fn repository(facts: &Facts) -> Vec<Finding> {
     let repo = facts.repo.display();
-    let (baseline, last_record) = match &facts.repository {
+    let (baseline, last_look) = match &facts.repository {
         RepositoryFacts::Missing => {
             let detail = format!("{repo} does not exist yet: nothing is approved, nothing recorded");
             return vec![Finding::warn("repository.state", detail).remedy("fwdrift init")];
@@ -28,7 +30,7 @@ fn repository(facts: &Facts) -> Vec<Finding> {
                 None => finding,
             }];
         }
-        RepositoryFacts::Present { baseline, last_record } => (baseline, last_record),
+        RepositoryFacts::Present { baseline, last_look } => (baseline, last_look),
     };
     let host = &facts.host;
     let mut findings = vec![Finding::ok("repository.state", repo.to_string())];
@@ -40,19 +42,34 @@ fn repository(facts: &Facts) -> Vec<Finding> {
         None => Finding::warn("repository.baseline", format!("no approved baseline for {host}"))
             .remedy("fwdrift init"),
     });
-    findings.push(match last_record {
-        None => Finding::warn("repository.last_record", "nothing was ever recorded").remedy("fwdrift record"),
-        Some(time) => {
-            let age = facts.now - *time;
-            let detail = format!("the last record is {} old", span(age));
-            if age > STALE {
-                Finding::warn("repository.last_record", detail).remedy("fwdrift record")
-            } else {
-                Finding::ok("repository.last_record", detail)
-            }
-        }
-    });
+    findings.push(looked(last_look, facts.now));
     findings
+}
+
+fn looked(last: &LastLook, now: DateTime<Utc>) -> Finding {
+    let name = "repository.last_look";
+    let (time, detail) = match last {
+        LastLook::Never => {
+            return Finding::warn(name, "nothing was ever recorded").remedy("fwdrift record");
+        }
+        LastLook::Unreadable { path, reason } => {
+            let detail = format!("{} cannot be read: {reason}", path.display());
+            return Finding::warn(name, detail).remedy("fwdrift record # writes it anew");
+        }
+        LastLook::At(time) => (time, format!("the last look was {} ago", span(now - *time))),
+        LastLook::Event(time) => {
+            (time, format!("no look is noted; the last event was recorded {} ago", span(now - *time)))
+        }
+    };
+    if *time > now + AHEAD {
+        let detail = format!("the last look is {} in the future: was the clock set back?", span(*time - now));
+        return Finding::warn(name, detail).remedy("timedatectl # is the clock right?");
+    }
+    if now - *time > STALE {
+        Finding::warn(name, detail).remedy("fwdrift record")
+    } else {
+        Finding::ok(name, detail)
+    }
 }
 
 fn schedule(facts: &Facts) -> Finding {

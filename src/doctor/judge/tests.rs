@@ -54,13 +54,14 @@ fn healthy() -> Facts {
                 last_netfilter_cfg: Some(now() - TimeDelta::hours(30)),
             },
             journal: JournalRecords::NotAsked,
+            journald: Some(JournaldAudit::Leaves),
         },
         repository: RepositoryFacts::Present {
             baseline: Some(BaselineRef {
                 commit: "0123456789abcdef0123456789abcdef01234567".to_owned(),
                 path: "baselines/web-01".to_owned(),
             }),
-            last_record: Some(now() - TimeDelta::minutes(4)),
+            last_look: LastLook::At(now() - TimeDelta::minutes(4)),
         },
         schedule: Schedule::Timer { enabled: true, active: true },
     }
@@ -336,21 +337,59 @@ fn a_host_before_init_is_ready_and_a_broken_repository_is_not() {
 }
 
 #[test]
-fn an_old_last_record_and_a_sleeping_timer_are_told() {
+fn an_old_last_look_and_a_sleeping_timer_are_told() {
     let findings = with(|facts| {
-        facts.repository =
-            RepositoryFacts::Present { baseline: None, last_record: Some(now() - TimeDelta::hours(26)) };
+        facts.repository = RepositoryFacts::Present {
+            baseline: None,
+            last_look: LastLook::At(now() - TimeDelta::hours(26)),
+        };
         facts.schedule = Schedule::Timer { enabled: false, active: false };
     });
     assert_eq!(
         said(&findings, "repository.baseline"),
         "warn: no approved baseline for web-01 | fwdrift init"
     );
-    assert_eq!(
-        said(&findings, "repository.last_record"),
-        "warn: the last record is 1 day old | fwdrift record"
-    );
+    assert_eq!(said(&findings, "repository.last_look"), "warn: the last look was 1 day ago | fwdrift record");
     assert!(said(&findings, "schedule.record").ends_with("| systemctl enable --now fwdrift-record.timer"));
+}
+
+#[test]
+fn a_look_that_is_not_noted_or_not_readable_or_in_the_future_is_told() {
+    let look = |last_look| {
+        let findings = with(|facts| {
+            facts.repository = RepositoryFacts::Present { baseline: None, last_look };
+        });
+        said(&findings, "repository.last_look")
+    };
+    assert_eq!(
+        look(LastLook::Event(now() - TimeDelta::minutes(2))),
+        "ok: no look is noted; the last event was recorded 2 minutes ago"
+    );
+    let path = PathBuf::from("/r/.git/fwdrift/look-web-01.json");
+    assert_eq!(
+        look(LastLook::Unreadable { path, reason: "torn".to_owned() }),
+        "warn: /r/.git/fwdrift/look-web-01.json cannot be read: torn | fwdrift record # writes it anew"
+    );
+    assert!(look(LastLook::At(now() + TimeDelta::hours(3))).contains("3 hours in the future"));
+    assert!(look(LastLook::At(now() + TimeDelta::seconds(2))).starts_with("ok: "));
+    assert!(look(LastLook::Never).starts_with("warn: "));
+}
+
+#[test]
+fn a_journald_that_turns_auditing_off_is_told_with_what_mends_it() {
+    let said_in = PathBuf::from("/etc/systemd/journald.conf");
+    let findings = with(|facts| {
+        facts.audit_files.journald = Some(JournaldAudit::TurnsOff { said_in });
+    });
+    assert_eq!(
+        said(&findings, "audit.journald"),
+        "warn: journald turns auditing off whenever it starts, also under auditd (Audit=no, \
+         /etc/systemd/journald.conf) | mkdir -p /etc/systemd/journald.conf.d\n\
+         printf '[Journal]\\nAudit=yes\\n' > /etc/systemd/journald.conf.d/zz-fwdrift.conf\n\
+         systemctl restart systemd-journald"
+    );
+    let without = with(|facts| facts.audit_files.journald = None);
+    assert!(without.iter().all(|finding| finding.name != "audit.journald"));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What audit has on disk: rules, log, journal.
 
-use super::RunTool;
 use super::tools::path_of;
-use crate::doctor::facts::{AuditFiles, AuditLog, JournalRecords, Tool, ToolFacts};
+use super::{RunTool, journald};
+use crate::doctor::facts::{AuditFiles, AuditLog, JournalRecords, ServiceManager, Tool, ToolFacts};
 use crate::tool::locate;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::fs::{self, File};
@@ -15,7 +15,12 @@ const SEARCHED: u64 = 8 << 20;
 /// AUDIT_NETFILTER_CFG of linux/audit.h.
 const NETFILTER_CFG: &str = "_AUDIT_TYPE=1325";
 
-pub(super) fn look(log: &Path, tools: &[ToolFacts], run: &RunTool<'_>) -> AuditFiles {
+pub(super) fn look(
+    log: &Path,
+    manager: ServiceManager,
+    tools: &[ToolFacts],
+    run: &RunTool<'_>,
+) -> AuditFiles {
     let log = look_log(log);
     let journal = match (&log, path_of(Tool::Journalctl, tools)) {
         (AuditLog::Missing { .. }, Some(journalctl)) => journal(journalctl, run),
@@ -29,6 +34,7 @@ pub(super) fn look(log: &Path, tools: &[ToolFacts], run: &RunTool<'_>) -> AuditF
         never_task_in: never_task_in(Path::new("/etc/audit")),
         log,
         journal,
+        journald: (manager == ServiceManager::Systemd).then(|| journald::look(Path::new("/"))),
     }
 }
 

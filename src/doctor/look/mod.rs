@@ -3,6 +3,7 @@
 //! Runs in the network namespace of the calling thread: enter the one to look at before calling.
 
 mod audit;
+mod journald;
 mod process;
 mod schedule;
 mod sources;
@@ -38,7 +39,7 @@ pub fn look(settings: &Settings, given: Given, now: DateTime<Utc>, run: &RunTool
         scratch_namespace: given.scratch_namespace,
         sources: sources::look(&tools, run),
         audit: given.audit,
-        audit_files: audit::look(&settings.audit_log, &tools, run),
+        audit_files: audit::look(&settings.audit_log, service_manager, &tools, run),
         repository: given.repository,
         schedule: schedule::look(service_manager, run),
         tools,

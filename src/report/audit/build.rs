@@ -240,11 +240,9 @@ fn other(entry: &LedgerEntry) -> Option<OtherEvent> {
     let event = &entry.event;
     let listed = match event.kind {
         EventKind::Transient => true,
-        EventKind::Drift | EventKind::Reverted | EventKind::Applied | EventKind::Approved => {
-            event.changes.is_empty()
-        }
-        // Gaps and checkpoints are in the coverage.
-        EventKind::Gap | EventKind::Checkpoint => false,
+        EventKind::Drift | EventKind::Reverted | EventKind::Applied => event.changes.is_empty(),
+        // Approvals have their own section; gaps and checkpoints are in the coverage.
+        EventKind::Approved | EventKind::Gap | EventKind::Checkpoint => false,
     };
     listed.then(|| OtherEvent {
         seq: event.seq,

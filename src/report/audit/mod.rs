@@ -164,7 +164,7 @@ pub struct GapSpan {
 pub struct OtherEvent {
     /// Sequence number.
     pub seq: u64,
-    /// `transient`, or `applied`, `reverted` and `approved` without changes of their own.
+    /// `transient`, or `applied` and `reverted` without changes of their own.
     pub kind: EventKind,
     /// The ledger commit.
     pub commit: String,

@@ -144,10 +144,10 @@ fn facts(row: &Row) -> Vec<String> {
     }];
     if let Some(ending) = row.disposition.ending() {
         let word = row.disposition.as_str();
-        let by = who::name(&ending.author);
+        let by = who::by(&ending.author);
         let evidence = ending.author.evidence.as_str();
         lines.push(format!(
-            "{word} by {by} (evidence: {evidence}) at {} (entry {})",
+            "{word} {by} (evidence: {evidence}) at {} (entry {})",
             utc(ending.time),
             ending.seq
         ));
