@@ -1,6 +1,7 @@
 //! What a difference is about, in bytes: the same whatever words a tool has for it. Pure.
 
 use super::Difference;
+use super::align::Told;
 use crate::model::{
     Backend, Chain, Change, ChangeKind, Digest, Item, ObjectKind, Ruleset, Set, Source, TableKey,
 };
@@ -64,23 +65,30 @@ impl Known {
 }
 
 impl KnownRules {
-    /// Whether a removed and an added rule are known to be one changed rule, or known not to be; `None` if nothing is
-    /// known of either.
-    pub(super) fn are_one(&self, before: Digest, after: Digest) -> Option<bool> {
+    /// Whether either of two rules is known to be part of another difference than this pair.
+    pub(super) fn is_told(&self, before: Digest, after: Digest) -> bool {
         if self.told.is_empty() {
-            return None;
+            return false;
         }
         let (before, after) = (Some(before.to_string()), Some(after.to_string()));
         let about = self.told.iter().filter(|(kind, _)| *kind != ChangeKind::Moved);
         let mut about = about.filter(|(_, known)| known.before == before || known.after == after).peekable();
-        about.peek()?;
-        Some(about.any(|(_, known)| known.before == before && known.after == after))
+        about.peek().is_some() && !about.any(|(_, known)| known.before == before && known.after == after)
     }
 
-    /// Whether this rule is known to have moved.
-    pub(super) fn has_moved(&self, rule: Digest) -> bool {
-        let digest = Some(rule.to_string());
-        self.told.iter().any(|(kind, known)| *kind == ChangeKind::Moved && known.after == digest)
+    /// What is known, in the numbers that an alignment has for the digests of the old and the new rules.
+    pub(super) fn numbered(&self, [old, new]: [BTreeMap<String, u32>; 2]) -> Told {
+        let mut numbered = Told::default();
+        for (kind, known) in &self.told {
+            let before = known.before.as_ref().and_then(|digest| old.get(digest));
+            let after = known.after.as_ref().and_then(|digest| new.get(digest));
+            match (kind, before, after) {
+                (ChangeKind::Moved, Some(number), Some(_)) => drop(numbered.moved.insert(*number)),
+                (ChangeKind::Modified, Some(before), Some(after)) => numbered.changed.push((*before, *after)),
+                _ => {}
+            }
+        }
+        numbered
     }
 
     pub(super) fn is_empty(&self) -> bool {

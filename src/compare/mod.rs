@@ -19,7 +19,7 @@ use crate::model::{
 };
 use crate::netlink::nft::object;
 use crate::normalise::{is_idle, is_iptables_shaped};
-use align::{ONE, Step, TWO, align, align_but, word_similarity};
+use align::{Step, TWO, align, align_as, word_similarity};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Texts by object, of one side.
@@ -297,10 +297,8 @@ impl Tables<'_> {
             new.rules.iter().enumerate().map(|(p, rule)| number(rule.digest, text(self.after, p))).collect();
         let known = self.known.of_chain(self.key, &chain.to_string());
         let similarity = |from: usize, to: usize| {
-            match known.are_one(old.rules[from].digest, new.rules[to].digest) {
-                Some(true) => return ONE,
-                Some(false) => return TWO,
-                None => {}
+            if known.is_told(old.rules[from].digest, new.rules[to].digest) {
+                return TWO;
             }
             match (text(self.before, from), text(self.after, to)) {
                 (Some(old), Some(new)) => word_similarity(&old.text, &new.text),
@@ -311,11 +309,12 @@ impl Tables<'_> {
         if known.is_empty() {
             return steps;
         }
-        let moved: BTreeSet<u32> = (old.rules.iter().zip(&old_numbers))
-            .filter(|(rule, _)| known.has_moved(rule.digest))
-            .map(|(_, number)| *number)
-            .collect();
-        let told = align_but(&old_numbers, &new_numbers, |number| moved.contains(&number), similarity);
+        let sides = [(&old.rules, &old_numbers), (&new.rules, &new_numbers)];
+        let told = known.numbered(sides.map(|(rules, numbers)| {
+            let digests = rules.iter().map(|rule| rule.digest.to_string());
+            digests.zip(numbers.iter().copied()).collect()
+        }));
+        let told = align_as(&old_numbers, &new_numbers, &told, similarity);
         let changed = |steps: &[Step]| steps.iter().filter(|step| !matches!(step, Step::Keep(..))).count();
         if changed(&told) <= changed(&steps) { told } else { steps }
     }
