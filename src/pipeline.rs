@@ -7,7 +7,7 @@
 //! [`check`] reads and writes nothing; [`record`] appends to the ledger what is new; [`approve`] and
 //! [`init`] make the live state, or files, the baseline. Commands (`cli`) call these four.
 
-use crate::baseline::{self, Access};
+use crate::baseline::{self, Access, Cache};
 use crate::collect;
 use crate::compare;
 use crate::config::Settings;
@@ -15,7 +15,7 @@ use crate::ledger::{ApprovalMessage, Approved, Baseline, Identity, Repository};
 use crate::model::{Change, CheckResult, LedgerEntry};
 use crate::normalise::normalise;
 use approval::{choose, counted, lasting, with_other_files};
-use events::append;
+use events::{append, append_failure};
 use look::{examine, open_netns};
 use std::path::PathBuf;
 
@@ -23,6 +23,7 @@ mod approval;
 mod error;
 mod events;
 mod history;
+mod last;
 mod look;
 
 pub use approval::{Request, Selection};
@@ -49,8 +50,13 @@ pub fn check(settings: &Settings) -> Result<Checked, PipelineError> {
 pub fn record(settings: &Settings) -> Result<Recorded, PipelineError> {
     let repository = Repository::open(&settings.repo)?;
     let lock = repository.lock()?;
-    let checked = examine(settings, &repository, Access::ReadWrite)?;
-    append(settings, &repository, &lock, checked)
+    match examine(settings, &repository, Access::ReadWrite) {
+        Ok(checked) => append(settings, &repository, &lock, checked),
+        Err(error) => {
+            append_failure(settings, &repository, &lock, &error)?;
+            Err(error)
+        }
+    }
 }
 
 /// What `approve` did.
@@ -101,6 +107,13 @@ pub fn approve(
         chosen.contains(&difference.change.id)
     });
     let files = with_other_files(baseline::render(&lasting(&target))?, &checked.baseline.files);
+    // Proved before anything is written: a jump is worth nothing without its chain.
+    if let Some(needed) = compare::missing(&target) {
+        return Err(PipelineError::NeedsOthers { needed });
+    }
+    let cache = Cache::new(repository.cache_dir(), Access::ReadWrite);
+    let loaded = cache.compiled(&files, &target.interfaces);
+    loaded.map_err(|error| PipelineError::NeedsOthers { needed: error.to_string() })?;
     let identity = Identity::of_this_process(&repository, &settings.host);
     let message = ApprovalMessage {
         subject: format!("approve: {} on {}", counted(changes.len()), settings.host),
@@ -109,10 +122,13 @@ pub fn approve(
         changes: chosen.into_iter().collect(),
     };
     let parent = checked.baseline.commit.clone();
+    // First who made the changes, if that is not written down yet; then who approved them.
+    let found = append(settings, &repository, &lock, checked)?;
     let approved = repository.approve(&lock, &settings.host, &files, &identity, &message, Some(&parent))?;
     let recorded = examine(settings, &repository, Access::ReadWrite)
         .and_then(|checked| append(settings, &repository, &lock, checked))?;
-    Ok(Some(Accepted { changes, approved, identity, events: recorded.events }))
+    let events = found.events.into_iter().chain(recorded.events).collect();
+    Ok(Some(Accepted { changes, approved, identity, events }))
 }
 
 /// Makes the repository and the first approved baseline: of the live state, or of `authored` files.

@@ -4,7 +4,7 @@
 //! gone, moved or changed, so that an insertion is one addition and a moved rule is one move.
 
 use similar::{Algorithm, DiffOp, capture_diff_slices};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What happened to one rule. Places count from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +26,38 @@ pub enum Step {
 const EXHAUSTIVE: usize = 4_000_000;
 
 /// Aligns `old` with `new`. `similarity` (0 to 1) decides which removed and added neighbours are one
-/// changed rule. Steps come in the order of the new sequence, removals where they were.
+/// changed rule; [`TWO`] says that they are known not to be. Steps come in the order of the new sequence, removals
+/// where they were.
 pub fn align(old: &[u32], new: &[u32], similarity: impl Fn(usize, usize) -> f64) -> Vec<Step> {
+    align_as(old, new, &Told::default(), similarity)
+}
+
+/// How some rules were told before.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// Rules that moved: they are not kept in place.
+    pub moved: BTreeSet<u32>,
+    /// Rules that became other ones, wherever both stand.
+    pub changed: Vec<(u32, u32)>,
+}
+
+/// As [`align`], told as before.
+pub fn align_as(
+    old: &[u32],
+    new: &[u32],
+    told: &Told,
+    similarity: impl Fn(usize, usize) -> f64,
+) -> Vec<Step> {
+    // A moved rule is like no other one until its new place is looked for.
+    let apart = |numbers: &[u32], side: u64| -> Vec<u64> {
+        let place = |(place, number): (usize, &u32)| match told.moved.contains(number) {
+            true => (place as u64 + 1) << 33 | side << 32,
+            false => u64::from(*number),
+        };
+        numbers.iter().enumerate().map(place).collect()
+    };
+    let (numbers, (old, new)) = ((old, new), (apart(old, 0), apart(new, 1)));
+    let (old, new) = (&old[..], &new[..]);
     let prefix = old.iter().zip(new).take_while(|(a, b)| a == b).count();
     let (old_rest, new_rest) = (&old[prefix..], &new[prefix..]);
     let suffix = old_rest.iter().rev().zip(new_rest.iter().rev()).take_while(|(a, b)| a == b).count();
@@ -39,21 +69,25 @@ pub fn align(old: &[u32], new: &[u32], similarity: impl Fn(usize, usize) -> f64)
         _ => Algorithm::Histogram,
     };
     let hunks = hunks(&capture_diff_slices(algorithm, old_mid, new_mid), prefix);
-    let moves = moves(&hunks, old, new);
+    let moves = moves(&hunks, numbers.0, numbers.1);
+    let changed = changed(&hunks, numbers, told, &moves);
     for hunk in hunks {
         match hunk {
             Hunk::Equal { old, new, length } => {
                 steps.extend((0..length).map(|offset| Step::Keep(old + offset, new + offset)));
             }
             Hunk::Changed { removed, added } => {
-                let removed: Vec<usize> = removed.into_iter().filter(|r| !moves.contains_key(r)).collect();
-                let arrived: BTreeMap<usize, usize> = moves
-                    .iter()
-                    .filter(|(_, to)| added.contains(to))
-                    .map(|(from, to)| (*to, *from))
-                    .collect();
-                let added: Vec<usize> = added.into_iter().filter(|a| !arrived.contains_key(a)).collect();
+                let went = |place: &usize| moves.contains_key(place) || changed.contains_key(place);
+                let removed: Vec<usize> = removed.into_iter().filter(|place| !went(place)).collect();
+                let here = |places: &BTreeMap<usize, usize>| -> BTreeMap<usize, usize> {
+                    let arrived = places.iter().filter(|(_, to)| added.contains(to));
+                    arrived.map(|(from, to)| (*to, *from)).collect()
+                };
+                let (arrived, became) = (here(&moves), here(&changed));
+                let came = |place: &usize| arrived.contains_key(place) || became.contains_key(place);
+                let added: Vec<usize> = added.into_iter().filter(|place| !came(place)).collect();
                 steps.extend(arrived.iter().map(|(to, from)| Step::Move(*from, *to)));
+                steps.extend(became.iter().map(|(to, from)| Step::Modify(*from, *to)));
                 steps.extend(pair(&removed, &added, &similarity));
             }
         }
@@ -65,6 +99,22 @@ pub fn align(old: &[u32], new: &[u32], similarity: impl Fn(usize, usize) -> f64)
 enum Hunk {
     Equal { old: usize, new: usize, length: usize },
     Changed { removed: Vec<usize>, added: Vec<usize> },
+}
+
+impl Hunk {
+    fn removed(&self) -> &[usize] {
+        match self {
+            Self::Equal { .. } => &[],
+            Self::Changed { removed, .. } => removed,
+        }
+    }
+
+    fn added(&self) -> &[usize] {
+        match self {
+            Self::Equal { .. } => &[],
+            Self::Changed { added, .. } => added,
+        }
+    }
 }
 
 /// Joins neighbouring deletions and insertions into one hunk.
@@ -110,14 +160,43 @@ fn moves(hunks: &[Hunk], old: &[u32], new: &[u32]) -> BTreeMap<usize, usize> {
     moves
 }
 
+/// Rules that are known to have become others, which may stand in another hunk by now: old place to new place.
+fn changed(
+    hunks: &[Hunk],
+    (old, new): (&[u32], &[u32]),
+    told: &Told,
+    moves: &BTreeMap<usize, usize>,
+) -> BTreeMap<usize, usize> {
+    let mut found = BTreeMap::new();
+    if told.changed.is_empty() {
+        return found;
+    }
+    let places = |side: fn(&Hunk) -> &[usize]| hunks.iter().flat_map(move |hunk| side(hunk).iter().copied());
+    let arrived: BTreeSet<usize> = moves.values().copied().collect();
+    let mut gone: Vec<usize> = places(Hunk::removed).filter(|place| !moves.contains_key(place)).collect();
+    let mut came: Vec<usize> = places(Hunk::added).filter(|place| !arrived.contains(place)).collect();
+    for (before, after) in &told.changed {
+        let from = gone.iter().position(|place| old[*place] == *before);
+        let to = came.iter().position(|place| new[*place] == *after);
+        if let (Some(from), Some(to)) = (from, to) {
+            found.insert(gone.remove(from), came.remove(to));
+        }
+    }
+    found
+}
+
 /// Two rules are one changed rule if they share at least this much, or stand alone in the hunk.
 const ALIKE: f64 = 0.5;
+/// The similarity of two rules that are known not to be one.
+pub const TWO: f64 = -1.0;
 /// Pairs beyond this many are not compared: a rewritten chain is removals and additions.
 const PAIRS: usize = 10_000;
 
 /// Pairs removed with added rules, in order, for the greatest total similarity.
 fn pair(removed: &[usize], added: &[usize], similarity: &impl Fn(usize, usize) -> f64) -> Vec<Step> {
-    if let ([old], [new]) = (removed, added) {
+    if let ([old], [new]) = (removed, added)
+        && similarity(*old, *new) > TWO
+    {
         return vec![Step::Modify(*old, *new)];
     }
     let separate = || removed.iter().map(|r| Step::Remove(*r)).chain(added.iter().map(|a| Step::Add(*a)));

@@ -1,8 +1,10 @@
 //! Applies chosen differences to a ruleset: the approved state with some of the drift in it. Pure.
 
 use super::Difference;
-use crate::model::{Anonymous, Chain, ChangeKind, Item, Name, Rule, Ruleset, Table, TableKey};
-use crate::normalise::{references, rename_references};
+use crate::model::{Anonymous, Backend, Chain, ChangeKind, Item, Name, Rule, Ruleset, Table, TableKey};
+use crate::netlink::Attrs;
+use crate::netlink::nft::{elem, expr};
+use crate::normalise::{expressions, references, rename_references, verdict_chain};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// `baseline` with the `chosen` of all `differences` to `live` made in it.
@@ -29,6 +31,45 @@ pub fn apply(
         merge_rules(&mut target, live, &key, &name, &changes);
     }
     target
+}
+
+/// What a rule or an element of an nf_tables table refers to that the table does not have: the ruleset cannot be
+/// loaded then. None if all is there.
+pub fn missing(ruleset: &Ruleset) -> Option<String> {
+    let native = ruleset.tables.iter().filter(|(key, _)| key.backend == Backend::NfTables);
+    native.into_iter().find_map(|(key, table)| {
+        let kept = table.chains.values().chain(table.anonymous.chains.values());
+        let of_rules = kept.flat_map(|chain| &chain.rules).flat_map(|rule| references(&rule.attrs));
+        let elements = table.sets.values().chain(table.anonymous.sets.values()).flat_map(|set| &set.elements);
+        let of_elements = elements
+            .flat_map(|(_, element)| &element.attrs)
+            .filter_map(|attrs| Attrs(attrs).find(elem::DATA).and_then(verdict_chain));
+        let there = |name: &Name| {
+            table.chains.contains_key(name)
+                || table.sets.contains_key(name)
+                || table.anonymous.chains.contains_key(name)
+                || table.anonymous.sets.contains_key(name)
+        };
+        let absent = of_rules.chain(of_elements).find(|name| !there(name));
+        let object =
+            |rule: &Rule| objects(rule).into_iter().find(|object| !table.objects.contains_key(object));
+        let absent_object = || {
+            let kept = table.chains.values().chain(table.anonymous.chains.values());
+            kept.flat_map(|chain| &chain.rules).find_map(object).map(|(_, name)| name)
+        };
+        Some(format!("{} in table {key}", absent.or_else(absent_object)?))
+    })
+}
+
+/// The stateful objects that a rule names, as a table keys them.
+fn objects(rule: &Rule) -> Vec<(u32, Name)> {
+    let named = expressions(&rule.attrs).filter_map(|expression| {
+        let data = expression.find(expr::DATA)?.nested();
+        let is_objref = expression.find(expr::NAME)?.string() == b"objref";
+        let kind = data.find(expr::OBJREF_IMM_TYPE).filter(|_| is_objref)?.be32()?;
+        Some((kind, Name(data.find(expr::OBJREF_IMM_NAME)?.string().to_vec())))
+    });
+    named.collect()
 }
 
 fn take_object(target: &mut Ruleset, live: &Ruleset, item: &Item, kind: ChangeKind) {

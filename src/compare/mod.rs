@@ -6,8 +6,12 @@
 
 mod align;
 mod apply;
+mod fingerprint;
+#[cfg(test)]
+mod properties;
 
-pub use apply::apply;
+pub use apply::{apply, missing};
+pub use fingerprint::{Fingerprint, Known};
 
 use crate::model::{
     Author, Backend, Chain, Change, ChangeKind, Digest, Item, Name, ObjectKind, Position, Ruleset, Set,
@@ -15,7 +19,7 @@ use crate::model::{
 };
 use crate::netlink::nft::object;
 use crate::normalise::{is_idle, is_iptables_shaped};
-use align::{Step, align, word_similarity};
+use align::{Step, TWO, align, align_as, word_similarity};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Texts by object, of one side.
@@ -53,7 +57,7 @@ pub struct Comparison {
 /// The objects whose texts [`compare`] needs.
 pub fn unmatched(baseline: &Ruleset, live: &Ruleset) -> Unmatched {
     let mut found = Unmatched::default();
-    for pair in pairs(baseline, live, &Texts::new(), &Texts::new()) {
+    for pair in pairs(baseline, live, &Texts::new(), &Texts::new(), &Known::default()) {
         found.baseline.extend(pair.before);
         found.live.extend(pair.after);
     }
@@ -62,9 +66,20 @@ pub fn unmatched(baseline: &Ruleset, live: &Ruleset) -> Unmatched {
 
 /// Names the differences. `before` and `after` hold the texts of what [`unmatched`] asked for.
 pub fn compare(baseline: &Ruleset, live: &Ruleset, before: &Texts, after: &Texts) -> Comparison {
+    compare_as(baseline, live, before, after, &Known::default())
+}
+
+/// As [`compare`], with differences of rules told as they are `known`, where that explains them as well.
+pub fn compare_as(
+    baseline: &Ruleset,
+    live: &Ruleset,
+    before: &Texts,
+    after: &Texts,
+    known: &Known,
+) -> Comparison {
     let mut comparison = Comparison::default();
     let mut seen: HashMap<String, u32> = HashMap::new();
-    for pair in pairs(baseline, live, before, after) {
+    for pair in pairs(baseline, live, before, after, known) {
         let old = pair.before.as_ref().and_then(|item| before.get(item));
         let new = pair.after.as_ref().and_then(|item| after.get(item));
         if same_text(old, new) && pair.kind == ChangeKind::Modified {
@@ -119,11 +134,11 @@ impl Pair {
 }
 
 /// All pairs that differ in bytes. With texts, rules that are only re-encoded count as equal.
-fn pairs(baseline: &Ruleset, live: &Ruleset, before: &Texts, after: &Texts) -> Vec<Pair> {
+fn pairs(baseline: &Ruleset, live: &Ruleset, before: &Texts, after: &Texts, known: &Known) -> Vec<Pair> {
     let mut found = Vec::new();
     for (key, kind) in keys(&baseline.tables, &live.tables) {
         match (baseline.tables.get(key), live.tables.get(key)) {
-            (Some(old), Some(new)) => Tables { key, old, new, before, after }.compare(&mut found),
+            (Some(old), Some(new)) => Tables { key, old, new, before, after, known }.compare(&mut found),
             _ => found.push(Pair::new(kind, ObjectKind::Table, || Item::Table(key.clone())).named(&key.name)),
         }
     }
@@ -148,6 +163,7 @@ struct Tables<'a> {
     new: &'a Table,
     before: &'a Texts,
     after: &'a Texts,
+    known: &'a Known,
 }
 
 impl Tables<'_> {
@@ -279,10 +295,28 @@ impl Tables<'_> {
             old.rules.iter().enumerate().map(|(p, rule)| number(rule.digest, text(self.before, p))).collect();
         let new_numbers: Vec<u32> =
             new.rules.iter().enumerate().map(|(p, rule)| number(rule.digest, text(self.after, p))).collect();
-        align(&old_numbers, &new_numbers, |from, to| match (text(self.before, from), text(self.after, to)) {
-            (Some(old), Some(new)) => word_similarity(&old.text, &new.text),
-            _ => 0.0,
-        })
+        let known = self.known.of_chain(self.key, &chain.to_string());
+        let similarity = |from: usize, to: usize| {
+            if known.is_told(old.rules[from].digest, new.rules[to].digest) {
+                return TWO;
+            }
+            match (text(self.before, from), text(self.after, to)) {
+                (Some(old), Some(new)) => word_similarity(&old.text, &new.text),
+                _ => 0.0,
+            }
+        };
+        let steps = align(&old_numbers, &new_numbers, similarity);
+        if known.is_empty() {
+            return steps;
+        }
+        let sides = [(&old.rules, &old_numbers), (&new.rules, &new_numbers)];
+        let told = known.numbered(sides.map(|(rules, numbers)| {
+            let digests = rules.iter().map(|rule| rule.digest.to_string());
+            digests.zip(numbers.iter().copied()).collect()
+        }));
+        let told = align_as(&old_numbers, &new_numbers, &told, similarity);
+        let changed = |steps: &[Step]| steps.iter().filter(|step| !matches!(step, Step::Keep(..))).count();
+        if changed(&told) <= changed(&steps) { told } else { steps }
     }
 }
 

@@ -4,7 +4,7 @@ use super::error::LedgerError;
 use super::files::{EVENT_FILE, check_ledger_files};
 use super::identity::{event_signature, service_signature};
 use super::lock::Lock;
-use super::repository::{CommitId, Repository};
+use super::repository::Repository;
 use super::{message, refs, tree};
 use crate::model::{Event, Files, HostName, LedgerEntry};
 use crate::report::escape;
@@ -17,11 +17,12 @@ const SCHEMA: &str = "fwdrift.event/1";
 const SHORTEST_PREFIX: usize = 4;
 
 impl Repository {
-    /// Appends `event` to the ledger of `host`, with the ruleset as it then was.
+    /// Appends the events of one look to the ledger of `host`, with the ruleset as it then was: all, or none.
     ///
-    /// Sets `event.seq`: one more than the previous event's, 1 for the first. The commit's author is the
+    /// Sets each `seq`: one more than the previous event's, 1 for the first. A commit's author is the
     /// event's, its author date `event.time`; the committer is `fwdrift <fwdrift@HOST>` at
-    /// `event.recorded_at`. When this returns, the event is on the disk; if it fails, the ledger is as before.
+    /// `event.recorded_at`. When this returns, the events are on the disk; if it fails or the process is
+    /// killed, the ledger is as before.
     ///
     /// # Errors
     /// [`LedgerError::Damaged`] if the previous event cannot be read (numbering never starts anew);
@@ -31,33 +32,30 @@ impl Repository {
         lock: &Lock,
         host: &HostName,
         files: &Files,
-        event: &mut Event,
-    ) -> Result<CommitId, LedgerError> {
-        if event.host != host.as_str() {
-            let (event, ledger) = (event.host.clone(), host.to_string());
-            return Err(LedgerError::WrongHost { event, ledger });
-        }
+        events: Vec<Event>,
+    ) -> Result<Vec<LedgerEntry>, LedgerError> {
         check_ledger_files(files)?;
         let git = self.writer(lock)?;
-        let fail = || LedgerError::git("write an event", git.commondir());
         let name = refs::live(host);
         let previous = refs::tip(git, &name)?;
-        event.seq = match &previous {
-            Some(commit) => read_event(git, commit)?.seq + 1,
-            None => 1,
+        let mut seq = match &previous {
+            Some(commit) => read_event(git, commit)?.seq,
+            None => 0,
         };
-        let mut content = files.clone();
-        content.insert(EVENT_FILE.to_owned(), event_json(git, event)?);
-        let tree = tree::write(git, &content)?;
-        let tree = git.find_tree(tree).map_err(fail())?;
-        let author = event_signature(&event.author, host, event.time).map_err(fail())?;
-        let committer = service_signature(host, event.recorded_at).map_err(fail())?;
-        let parents: Vec<&Commit<'_>> = previous.iter().collect();
-        let text = message::of_event(event);
-        let commit = git.commit(None, &author, &committer, &text, &tree, &parents).map_err(fail())?;
-        let log = format!("fwdrift: event {}", event.seq);
-        match refs::advance(git, &name, previous.as_ref().map(Commit::id), commit, &log)? {
-            true => Ok(commit.into()),
+        let old = previous.as_ref().map(Commit::id);
+        let mut newest = previous;
+        let mut entries = Vec::new();
+        for mut event in events {
+            seq += 1;
+            event.seq = seq;
+            let commit = write_event(git, host, files, &event, newest.as_ref())?;
+            entries.push(LedgerEntry { commit: commit.id().to_string(), event });
+            newest = Some(commit);
+        }
+        let Some(newest) = newest.filter(|_| !entries.is_empty()) else { return Ok(entries) };
+        let log = format!("fwdrift: event {seq}");
+        match refs::advance(git, &name, old, newest.id(), &log)? {
+            true => Ok(entries),
             false => Err(LedgerError::LedgerMoved { name }),
         }
     }
@@ -151,6 +149,31 @@ impl Repository {
     fn entry(&self, commit: &Commit<'_>) -> Result<LedgerEntry, LedgerError> {
         Ok(LedgerEntry { commit: commit.id().to_string(), event: read_event(&self.git, commit)? })
     }
+}
+
+/// Writes the commit of an event after `previous`; no branch holds it yet.
+fn write_event<'a>(
+    git: &'a git2::Repository,
+    host: &HostName,
+    files: &Files,
+    event: &Event,
+    previous: Option<&Commit<'_>>,
+) -> Result<Commit<'a>, LedgerError> {
+    if event.host != host.as_str() {
+        let (event, ledger) = (event.host.clone(), host.to_string());
+        return Err(LedgerError::WrongHost { event, ledger });
+    }
+    let fail = || LedgerError::git("write an event", git.commondir());
+    let mut content = files.clone();
+    content.insert(EVENT_FILE.to_owned(), event_json(git, event)?);
+    let tree = tree::write(git, &content)?;
+    let tree = git.find_tree(tree).map_err(fail())?;
+    let author = event_signature(&event.author, host, event.time).map_err(fail())?;
+    let committer = service_signature(host, event.recorded_at).map_err(fail())?;
+    let parents: Vec<&Commit<'_>> = previous.into_iter().collect();
+    let text = message::of_event(event);
+    let commit = git.commit(None, &author, &committer, &text, &tree, &parents).map_err(fail())?;
+    git.find_commit(commit).map_err(fail())
 }
 
 fn event_json(git: &git2::Repository, event: &Event) -> Result<Vec<u8>, LedgerError> {

@@ -67,6 +67,12 @@ pub enum PipelineError {
         /// The directory on `main`.
         path: String,
     },
+    /// Some of the drift without what it refers to.
+    #[error("the chosen changes need others that are not approved: {needed}")]
+    NeedsOthers {
+        /// What is missing, or the tool's own message.
+        needed: String,
+    },
     /// An id that no present change has.
     #[error("no present change has the id {0:?}")]
     UnknownChange(String),
@@ -82,6 +88,15 @@ pub enum PipelineError {
 }
 
 impl PipelineError {
+    /// What could not be seen because of it; none where the live state is not the reason.
+    pub fn blinded(&self) -> Option<&'static str> {
+        match self {
+            Self::Collect(_) | Self::Normalise(_) => Some("nf_tables"),
+            Self::Decode(_) => Some("nft"),
+            _ => None,
+        }
+    }
+
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -105,6 +120,9 @@ impl PipelineError {
                 "edit them on main and commit, or pass --replace-authored to store the tables as captured"
                     .to_owned(),
             ),
+            Self::NeedsOthers { .. } => {
+                Some("approve them together: name their ids as well, or approve all".to_owned())
+            }
             Self::UnknownChange(_) | Self::AmbiguousChange(_) => {
                 Some("`fwdrift check` shows the ids; four characters are the least".to_owned())
             }

@@ -1,37 +1,37 @@
 //! What a look adds to the ledger: its events, with their authors, and the memory of the look itself.
 
-use super::history::{self, Trail};
-use super::look::{Checked, differences};
+use super::last::{fingerprints, remembered};
+use super::look::{Checked, approver};
 use super::{PipelineError, Recorded, lasting};
-use crate::attribute::{self, Look};
+use crate::attribute;
 use crate::baseline::{self, Access, Cache};
 use crate::config::Settings;
 use crate::ledger::{Lock, Repository};
-use crate::model::{
-    Approval, Author, Backend, Capture, Change, Event, EventKind, Evidence, Files, Gap, LedgerEntry, Window,
-};
-use crate::normalise::{self, normalise};
+use crate::model::{Author, Backend, BaselineRef, Capture, Change, Event, EventKind, Gap, Window};
+use crate::normalise;
 use crate::record::{Cause, Draft, Memory, plan};
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use std::collections::HashMap;
 
-/// Appends the events that this look makes, and remembers the look.
+const SCHEMA: &str = "fwdrift.event/1";
+
+/// Appends the events that this look makes, all or none, and remembers the look.
 pub(super) fn append(
     settings: &Settings,
     repository: &Repository,
     lock: &Lock,
     checked: Checked,
 ) -> Result<Recorded, PipelineError> {
-    let drafts = drafts(repository, settings, &checked)?;
+    let events = drafts(&checked);
+    let blind = blinding(&checked.result.gaps);
     let mut entries = Vec::new();
-    if !drafts.is_empty() {
+    if !events.is_empty() {
         let files = baseline::render(&lasting(&checked.live))?;
-        let cache = Cache::new(repository.cache_dir(), Access::ReadWrite);
-        cache.insert(&files, &checked.capture.interfaces, &captured_again(&checked));
-        for mut event in drafts {
-            let commit = repository.append(lock, &settings.host, &files, &mut event)?;
-            entries.push(LedgerEntry { commit: commit.as_str().to_owned(), event });
+        if blind.is_empty() {
+            let cache = Cache::new(repository.cache_dir(), Access::ReadWrite);
+            cache.insert(&files, &checked.capture.interfaces, &captured_again(&checked));
         }
+        entries = repository.append(lock, &settings.host, &files, events)?;
     }
     let head = match entries.last() {
         Some(entry) => Some(entry.commit.clone()),
@@ -46,11 +46,61 @@ pub(super) fn append(
         baseline: checked.baseline.tree.clone(),
         head,
         open: checked.result.changes.clone(),
-        gaps: blinding(&checked.result.gaps),
+        fingerprints: fingerprints(&checked.differences, &checked.approved, &checked.live),
+        gaps: blind,
         audited: checked.audited,
     };
     memory.write(repository, &settings.host)?;
     Ok(Recorded { result: checked.result, events: entries })
+}
+
+/// A look that failed altogether is a gap: recorded once, until a look succeeds or fails in another way. All
+/// else stays as the last look left it.
+pub(super) fn append_failure(
+    settings: &Settings,
+    repository: &Repository,
+    lock: &Lock,
+    error: &PipelineError,
+) -> Result<(), PipelineError> {
+    let Some(source) = error.blinded() else { return Ok(()) };
+    let gap = Gap {
+        source: source.to_owned(),
+        reason: error.to_string(),
+        hint: error.hint(),
+        blinds_verdict: true,
+    };
+    let host = &settings.host;
+    let known = (remembered(repository, host)?, repository.baseline(host)?, repository.ledger_files(host)?);
+    let (Some(memory), Some(baseline), Some((_, files))) = known else { return Ok(()) };
+    if memory.gaps == [gap.clone()] {
+        return Ok(());
+    }
+    let now = Utc::now();
+    let event = Event {
+        schema: SCHEMA.to_owned(),
+        seq: 0,
+        kind: EventKind::Gap,
+        host: host.to_string(),
+        netns: settings.netns.as_ref().map(|netns| netns.given()),
+        time: now,
+        recorded_at: now,
+        window: Window { from: Some(memory.time), to: now },
+        author: Author::unknown(None, Vec::new()),
+        generations: Vec::new(),
+        generation: memory.generation,
+        boot_id: memory.boot_id.clone(),
+        state: memory.state.clone(),
+        baseline: BaselineRef { commit: baseline.commit, path: baseline.path },
+        baseline_tree: memory.baseline.clone(),
+        changes: Vec::new(),
+        open: memory.open.iter().map(|change| change.id.clone()).collect(),
+        approval: None,
+        gaps: vec![gap.clone()],
+    };
+    let entries = repository.append(lock, host, &files, vec![event])?;
+    let head = entries.last().map(|entry| entry.commit.clone());
+    Memory { head, gaps: vec![gap], ..memory }.write(repository, host)?;
+    Ok(())
 }
 
 /// What the ledger's files load to, without loading them: the live state itself.
@@ -68,89 +118,54 @@ fn blinding(gaps: &[Gap]) -> Vec<Gap> {
 }
 
 /// The events of a look, complete but for their numbers.
-fn drafts(
-    repository: &Repository,
-    settings: &Settings,
-    checked: &Checked,
-) -> Result<Vec<Event>, PipelineError> {
-    let Some(memory) = &checked.memory else { return Ok(vec![first_event(checked)]) };
-    let state = checked.live.digest().to_string();
-    let now = &checked.result.changes;
-    let planned = match (memory.baseline == checked.baseline.tree, memory.state == state) {
-        // Neither moved: a change whose words changed with a tool's version is no event.
-        (true, true) if memory.open.len() == now.len() => Vec::new(),
-        (true, _) => plan(&memory.open, &memory.open, now),
-        (false, true) => plan(&memory.open, now, now),
-        (false, false) => plan(&memory.open, &between(repository, settings, checked)?, now),
-    };
-    let evidence = history::read(settings, Some(memory), &checked.look);
-    let before = history::look_of(memory);
-    let mut events = Vec::new();
-    for draft in planned {
-        events.extend(attributed(draft, checked, memory, &before, &evidence));
-    }
+fn drafts(checked: &Checked) -> Vec<Event> {
+    let Some(memory) = &checked.memory else { return vec![first_event(checked)] };
+    let planned = plan(&memory.open, &checked.between, &checked.result.changes);
+    let mut events: Vec<Event> = planned
+        .into_iter()
+        .flat_map(|draft| match draft.cause {
+            Cause::Baseline => vec![by_baseline(draft, checked, memory)],
+            Cause::Live => by_author(draft, checked, memory),
+        })
+        .collect();
     let seen = blinding(&checked.result.gaps);
     if !seen.is_empty() && seen != memory.gaps {
         let author = Author::unknown(None, Vec::new());
-        let gap = event(checked, memory, EventKind::Gap, author, checked.look.time, Vec::new(), Vec::new());
-        events.push(gap);
+        events.push(Event { author, ..event(checked, memory, EventKind::Gap) });
     }
     let moved = memory.boot_id == checked.look.boot_id && memory.generation < checked.look.generation;
-    if moved && memory.state == state && !events.iter().any(|event| event.kind != EventKind::Gap) {
-        let (author, time, generations) = evidence.of_everything(&before, &checked.look);
+    let same = memory.state == checked.live.digest().to_string();
+    if moved && same && !events.iter().any(|event| event.kind != EventKind::Gap) {
+        let (author, time, generations) = checked.trail.of_everything();
         let time = time.unwrap_or(checked.look.time);
-        events.push(event(checked, memory, EventKind::Transient, author, time, Vec::new(), generations));
+        events.push(Event { author, time, generations, ..event(checked, memory, EventKind::Transient) });
     }
-    Ok(events)
+    events
 }
 
-/// The live state of the last look against the present baseline: what the baseline alone changed.
-fn between(
-    repository: &Repository,
-    settings: &Settings,
-    checked: &Checked,
-) -> Result<Vec<Change>, PipelineError> {
-    let files: Files = match repository.ledger_files(&settings.host)? {
-        Some((_, files)) => files,
-        None => return Ok(Vec::new()),
-    };
-    let cache = Cache::new(repository.cache_dir(), Access::ReadWrite);
-    let then = normalise(&cache.compiled(&files, &checked.capture.interfaces)?)?;
-    let comparison = differences(&checked.approved, &then)?;
-    Ok(comparison.differences.into_iter().map(|difference| difference.change).collect())
+/// What a commit on the baseline did, as one event by its author.
+fn by_baseline(draft: Draft, checked: &Checked, memory: &Memory) -> Event {
+    let (author, time) = (approver(&checked.baseline), checked.baseline.time);
+    let mut changes = draft.changes;
+    if draft.kind == EventKind::Drift {
+        for change in &mut changes {
+            (change.author, change.time) = (author.clone(), Some(time));
+        }
+    }
+    let approval = (draft.kind == EventKind::Approved).then(|| checked.baseline.approval.clone());
+    Event { author, time, changes, approval, ..event(checked, memory, draft.kind) }
 }
 
-/// One event for each author behind a draft.
-fn attributed(
-    draft: Draft,
-    checked: &Checked,
-    memory: &Memory,
-    before: &Look,
-    evidence: &Trail,
-) -> Vec<Event> {
-    if draft.cause == Cause::Baseline {
-        let approval = &checked.baseline.approval;
-        let author = Author {
-            name: approval.approver.split(" <").next().unwrap_or_default().to_owned(),
-            evidence: Evidence::Git,
-            ..Author::default()
-        };
-        let changes = draft.changes.into_iter().map(|change| match draft.kind {
-            EventKind::Drift => {
-                Change { author: author.clone(), time: Some(checked.baseline.time), ..change }
-            }
-            _ => change,
-        });
-        let changes = changes.collect();
-        let mut made = event(checked, memory, draft.kind, author, checked.baseline.time, changes, Vec::new());
-        made.approval = (draft.kind == EventKind::Approved).then(|| approval.clone());
-        return vec![made];
-    }
-    // `drift` was attributed when it was found; what ended has its own author, and somebody ended it.
+/// What was done to the live state, as one event for each author.
+fn by_author(draft: Draft, checked: &Checked, memory: &Memory) -> Vec<Event> {
+    // What ended keeps the author who made it; somebody else may have ended it.
     let originals: HashMap<String, Change> =
         draft.changes.iter().map(|change| (change.id.clone(), change.clone())).collect();
     let mut changes = draft.changes;
-    let attribution = evidence.attribute(&mut changes, Some(before), &checked.look);
+    let attribution = match draft.kind {
+        EventKind::Drift => checked.trail.attribute(&mut changes),
+        _ => checked.trail.attribute_ends(&mut changes, &checked.live),
+    };
     let mut events = Vec::new();
     for (author, group) in attribute::by_author(changes) {
         let generations = attribution.generations_of_all(&group);
@@ -159,51 +174,41 @@ fn attributed(
             EventKind::Drift => change,
             _ => originals.get(&change.id).cloned().unwrap_or(change),
         });
-        events.push(event(checked, memory, draft.kind, author, time, kept.collect(), generations));
+        let changes = kept.collect();
+        events.push(Event { author, time, changes, generations, ..event(checked, memory, draft.kind) });
     }
     events
 }
 
-fn event(
-    checked: &Checked,
-    memory: &Memory,
-    kind: EventKind,
-    author: Author,
-    time: DateTime<Utc>,
-    changes: Vec<Change>,
-    generations: Vec<u32>,
-) -> Event {
+/// An event of this look that is not the ledger's first.
+fn event(checked: &Checked, memory: &Memory, kind: EventKind) -> Event {
     let window = Window { from: Some(memory.time), to: checked.look.time };
-    Event { kind, author, time, changes, generations, window, ..bare_event(checked) }
+    Event { kind, window, ..bare_event(checked) }
 }
 
 /// The ledger's first event: the baseline that everything later is compared with.
 fn first_event(checked: &Checked) -> Event {
-    let approval: Approval = checked.baseline.approval.clone();
-    let name = approval.approver.split(" <").next().unwrap_or_default().to_owned();
-    let author = Author { name, evidence: Evidence::Git, ..Author::default() };
-    let open = checked.result.changes.clone();
-    let kind = if open.is_empty() { EventKind::Approved } else { EventKind::Drift };
-    match kind {
-        EventKind::Drift => Event {
-            kind,
-            author: Author::unknown(Some(bare_event(checked).window), Vec::new()),
-            changes: open,
-            ..bare_event(checked)
-        },
-        _ => Event {
-            kind,
-            author,
+    let bare = bare_event(checked);
+    if checked.result.changes.is_empty() {
+        return Event {
+            kind: EventKind::Approved,
+            author: approver(&checked.baseline),
             time: checked.baseline.time,
-            approval: Some(approval),
-            ..bare_event(checked)
-        },
+            approval: Some(checked.baseline.approval.clone()),
+            ..bare
+        };
+    }
+    Event {
+        kind: EventKind::Drift,
+        author: Author::unknown(Some(bare.window), Vec::new()),
+        changes: checked.result.changes.clone(),
+        ..bare
     }
 }
 
 fn bare_event(checked: &Checked) -> Event {
     Event {
-        schema: "fwdrift.event/1".to_owned(),
+        schema: SCHEMA.to_owned(),
         seq: 0,
         kind: EventKind::Gap,
         host: checked.result.host.clone(),

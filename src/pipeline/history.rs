@@ -3,34 +3,26 @@
 use crate::attribute::{self, Attribution, Evidences, Look};
 use crate::config::Settings;
 use crate::evidence::{self, AuditSource, History, People};
-use crate::model::{AuditEvent, Author, Change, ChangeKind, Family, Gap, ObjectKind, Source, Window};
+use crate::model::{
+    AuditEvent, Author, Change, ChangeKind, Family, Gap, ObjectKind, Ruleset, Set, Source, Window,
+};
+use crate::netlink::nft::set::F_TIMEOUT;
 use crate::record::Memory;
 use chrono::{DateTime, Utc};
+use std::cell::OnceCell;
 use std::path::Path;
 
-/// The audit trail since the last look.
+/// The audit trail from the last look to this one; read when it is first needed, and once.
+#[derive(Debug)]
 pub struct Trail {
-    history: History,
-    covers_window: bool,
-    unbroken: bool,
+    source: AuditSource,
+    before: Option<Look>,
+    now: Look,
+    /// Whether auditing was on at the last look.
+    audited: bool,
     people: People,
     own_exe: Vec<u8>,
-    /// What could not be read of it.
-    pub gaps: Vec<Gap>,
-}
-
-/// Reads the audit history from the last look to this one.
-pub fn read(settings: &Settings, memory: Option<&Memory>, now: &Look) -> Trail {
-    let from = memory.map_or(now.time, |memory| memory.time);
-    let history = evidence::history::read(&source(&settings.audit_log), from, Utc::now());
-    Trail {
-        covers_window: memory.is_some() && history.covers(from),
-        unbroken: history.is_unbroken() && memory.is_some_and(|memory| memory.audited),
-        people: People::new(),
-        own_exe: own_exe(),
-        gaps: history.gaps.clone(),
-        history,
-    }
+    history: OnceCell<History>,
 }
 
 fn source(path: &Path) -> AuditSource {
@@ -61,30 +53,72 @@ pub fn is_auditing() -> bool {
 }
 
 /// A remembered look, as `attribute` wants it.
-pub fn look_of(memory: &Memory) -> Look {
+fn look_of(memory: &Memory) -> Look {
     Look { boot_id: memory.boot_id.clone(), generation: memory.generation, time: memory.time }
 }
 
 impl Trail {
-    /// Fills the author and the time of each change.
-    pub fn attribute(&self, changes: &mut [Change], before: Option<&Look>, now: &Look) -> Attribution {
+    /// The trail between a remembered look, if there is one, and this one.
+    pub fn new(settings: &Settings, memory: Option<&Memory>, now: &Look) -> Self {
+        Self {
+            source: source(&settings.audit_log),
+            before: memory.map(look_of),
+            now: now.clone(),
+            audited: memory.is_some_and(|memory| memory.audited),
+            people: People::new(),
+            own_exe: own_exe(),
+            history: OnceCell::new(),
+        }
+    }
+
+    fn history(&self) -> &History {
+        let from = self.before.as_ref().map_or(self.now.time, |before| before.time);
+        self.history.get_or_init(|| evidence::history::read(&self.source, from, Utc::now()))
+    }
+
+    /// What of it could not be read, as far as it was needed.
+    pub fn gaps(&self) -> &[Gap] {
+        self.history.get().map_or(&[], |history| &history.gaps)
+    }
+
+    /// Fills the author and the time of changes that the last look did not show.
+    pub fn attribute(&self, changes: &mut [Change]) -> Attribution {
+        self.attribute_but(changes, &|_| false)
+    }
+
+    /// Fills in who ended changes that the last look showed. An element whose time may have run out in `live`
+    /// has no author then, whoever touched its table meanwhile.
+    pub fn attribute_ends(&self, changes: &mut [Change], live: &Ruleset) -> Attribution {
+        self.attribute_but(changes, &|change| may_have_expired(change, live))
+    }
+
+    fn attribute_but(
+        &self,
+        changes: &mut [Change],
+        without_transaction: &dyn Fn(&Change) -> bool,
+    ) -> Attribution {
+        if changes.is_empty() {
+            return Attribution::default();
+        }
+        let history = self.history();
+        let covers = self.before.as_ref().is_some_and(|before| history.covers(before.time));
         let names = |uid| self.people.name(uid);
         let scratch = |event: &AuditEvent| attribute::is_scratch(event, &self.own_exe);
         let evidences = Evidences {
-            history: &self.history.events,
+            history: &history.events,
             names: &names,
-            covers_window: self.covers_window,
-            unbroken: self.unbroken,
-            without_transaction: &expired,
+            covers_window: covers,
+            unbroken: history.is_unbroken() && self.audited,
+            without_transaction,
             scratch: &scratch,
         };
-        attribute::attribute(changes, before, now, &evidences)
+        attribute::attribute(changes, self.before.as_ref(), &self.now, &evidences)
     }
 
     /// Who is behind all transactions since the last look: one author, or unknown.
-    pub fn of_everything(&self, before: &Look, now: &Look) -> (Author, Option<DateTime<Utc>>, Vec<u32>) {
+    pub fn of_everything(&self) -> (Author, Option<DateTime<Utc>>, Vec<u32>) {
         let mut tables: Vec<Change> = Vec::new();
-        for cfg in self.history.events.iter().flat_map(|event| &event.netfilter) {
+        for cfg in self.history().events.iter().flat_map(|event| &event.netfilter) {
             let (Some(family), Ok(table)) =
                 (Family::from_number(cfg.family), String::from_utf8(cfg.table.clone()))
             else {
@@ -96,8 +130,8 @@ impl Trail {
                 tables.push(whole_table(family, table));
             }
         }
-        let window = Window { from: Some(before.time), to: now.time };
-        let attribution = self.attribute(&mut tables, Some(before), now);
+        let window = Window { from: self.before.as_ref().map(|before| before.time), to: self.now.time };
+        let attribution = self.attribute(&mut tables);
         let touched: Vec<Change> = tables
             .into_iter()
             .filter(|table| table.author.is_known() || !table.author.candidates.is_empty())
@@ -117,10 +151,15 @@ impl Trail {
     }
 }
 
-/// An element that is gone and had a timeout may have expired, whoever touched its table meanwhile.
-fn expired(change: &Change) -> bool {
-    let text = change.before.as_deref().or(change.after.as_deref()).unwrap_or_default();
-    change.object == ObjectKind::Element && text.contains(" timeout ")
+fn may_have_expired(change: &Change, live: &Ruleset) -> bool {
+    let text = change.after.as_deref().unwrap_or_default();
+    let times_out = |set: &Set| set.flags & F_TIMEOUT != 0;
+    let in_live = live.tables.iter().any(|(key, table)| {
+        key.family.as_str() == change.family
+            && key.name.to_string() == change.table
+            && table.sets.iter().any(|(name, set)| Some(name.to_string()) == change.name && times_out(set))
+    });
+    change.object == ObjectKind::Element && (text.contains(" timeout ") || in_live)
 }
 
 /// Stands for whatever happened to a table.

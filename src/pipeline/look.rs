@@ -4,16 +4,18 @@
 //! with what the last look left behind.
 
 use super::PipelineError;
-use super::history;
+use super::history::{self, Trail};
+use super::last::{keep_names, known, remembered};
 use crate::attribute::Look;
 use crate::baseline::{Access, Cache};
 use crate::collect;
-use crate::compare::{self, Comparison, Difference};
+use crate::compare::{self, Comparison, Difference, Known};
 use crate::config::Settings;
 use crate::decode::{self, DecodeError};
 use crate::ledger::{Baseline, HostName, Repository};
 use crate::model::{
-    BaselineRef, Capture, Change, CheckResult, Digest, EventKind, Gap, LedgerEntry, Ruleset, Summary, Verdict,
+    Author, Backend, BaselineRef, Capture, Change, CheckResult, Digest, Evidence, Gap, Ruleset, Source,
+    Summary, Verdict,
 };
 use crate::normalise::normalise;
 use crate::record::Memory;
@@ -35,6 +37,9 @@ pub struct Checked {
     pub approved: Ruleset,
     /// The differences, with the objects they are about.
     pub differences: Vec<Difference>,
+    /// The live state of the last look against the present baseline.
+    pub(super) between: Vec<Change>,
+    pub(super) trail: Trail,
     pub(super) capture: Capture,
     pub(super) look: Look,
     pub(super) baseline: Baseline,
@@ -56,17 +61,28 @@ pub(super) fn examine(
     let audited = history::is_auditing();
     let captured_at = Utc::now();
     let (capture, mut gaps) = collect::capture(&netns)?;
-    let live = normalise(&capture)?;
+    let mut live = normalise(&capture)?;
     let cache = Cache::new(repository.cache_dir(), access);
-    let compiled = cache.compiled(&baseline.files, &capture.interfaces)?;
-    let approved = normalise(&compiled)?;
-    let comparison = differences(&approved, &live)?;
+    let approved = normalise(&cache.compiled(&baseline.files, &capture.interfaces)?)?;
+    let memory = remembered(repository, host)?;
+    let unseen = stand_in(&mut live, &approved, &gaps);
+    let Comparison { mut differences, re_encoded } = compared(&approved, &live, &known(memory.as_ref()))?;
+    keep_names(&mut differences, &approved, &live, memory.as_ref());
     let look = Look { boot_id: history::boot_id(), generation: capture.generation, time: captured_at };
-    let head = repository.head(host)?;
-    let memory = remembered(repository, host, head)?;
-    let mut changes: Vec<Change> = comparison.differences.iter().map(|d| d.change.clone()).collect();
-    gaps.extend(attribute_new(settings, &mut changes, memory.as_ref(), &look));
-    let review_id = review_id(&baseline, &live, &changes);
+    let mut changes: Vec<Change> = differences.iter().map(|d| d.change.clone()).collect();
+    if let Some(memory) = memory.as_ref().filter(|_| unseen) {
+        let hidden = memory.open.iter().filter(|change| change.source == Source::IptablesLegacy);
+        changes.extend(hidden.cloned());
+    }
+    let between = match &memory {
+        Some(memory) => {
+            since_then((repository, host), &cache, memory, &baseline, (&approved, &live), &changes)?
+        }
+        None => Vec::new(),
+    };
+    let trail = Trail::new(settings, memory.as_ref(), &look);
+    attribute_new(&mut changes, &between, memory.as_ref(), &baseline, &trail);
+    gaps.extend_from_slice(trail.gaps());
     let result = CheckResult {
         schema: "fwdrift.check/1".to_owned(),
         host: host.to_string(),
@@ -75,13 +91,60 @@ pub(super) fn examine(
         captured_at,
         generation: capture.generation,
         verdict: verdict(&changes, &gaps),
-        review_id,
-        summary: Summary::of(&changes, comparison.re_encoded),
+        review_id: review_id(&baseline, &live, &changes),
+        summary: Summary::of(&changes, re_encoded),
         gaps,
         changes,
     };
-    let differences = comparison.differences;
-    Ok(Checked { result, live, approved, differences, capture, look, baseline, memory, audited })
+    Ok(Checked {
+        result,
+        live,
+        approved,
+        differences,
+        between,
+        trail,
+        capture,
+        look,
+        baseline,
+        memory,
+        audited,
+    })
+}
+
+/// "Could not look" is never "empty": where legacy tables could not be read, the approved ones stand in for
+/// those that are missing, so that nothing is called removed. Whether that was so.
+fn stand_in(live: &mut Ruleset, approved: &Ruleset, gaps: &[Gap]) -> bool {
+    let unseen = gaps.iter().any(|gap| gap.source == Source::IptablesLegacy.as_str());
+    if unseen {
+        for (key, table) in approved.tables.iter().filter(|(key, _)| key.backend == Backend::Legacy) {
+            live.tables.entry(key.clone()).or_insert_with(|| table.clone());
+        }
+    }
+    unseen
+}
+
+/// The live state of the last look against the present baseline: what the baseline alone changed.
+fn since_then(
+    (repository, host): (&Repository, &HostName),
+    cache: &Cache,
+    memory: &Memory,
+    baseline: &Baseline,
+    (approved, live): (&Ruleset, &Ruleset),
+    now: &[Change],
+) -> Result<Vec<Change>, PipelineError> {
+    if memory.baseline == baseline.tree {
+        return Ok(memory.open.clone());
+    }
+    if memory.state == live.digest().to_string() {
+        return Ok(now.to_vec());
+    }
+    let Some((_, files)) = repository.ledger_files(host)? else { return Ok(Vec::new()) };
+    let then = normalise(&cache.compiled(&files, &live.interfaces)?)?;
+    Ok(compared(approved, &then, &known(Some(memory)))?
+        .differences
+        .into_iter()
+        .map(|difference| difference.change)
+        .collect())
 }
 
 pub(super) fn open_netns(settings: &Settings) -> Result<Netns, PipelineError> {
@@ -93,11 +156,11 @@ pub(super) fn open_netns(settings: &Settings) -> Result<Netns, PipelineError> {
 }
 
 /// Compares two rulesets, decoding just what differs.
-pub(super) fn differences(approved: &Ruleset, live: &Ruleset) -> Result<Comparison, DecodeError> {
+fn compared(approved: &Ruleset, live: &Ruleset, known: &Known) -> Result<Comparison, DecodeError> {
     let unmatched = compare::unmatched(approved, live);
     let mut before = decode::decode(approved, &unmatched.baseline)?;
     let mut after = decode::decode(live, &unmatched.live)?;
-    let mut comparison = compare::compare(approved, live, &before, &after);
+    let mut comparison = compare::compare_as(approved, live, &before, &after, known);
     for _ in 1..ROUNDS {
         let (old, new) = compare::without_text(&comparison, &before, &after);
         if old.is_empty() && new.is_empty() {
@@ -105,39 +168,44 @@ pub(super) fn differences(approved: &Ruleset, live: &Ruleset) -> Result<Comparis
         }
         before.extend(decode::decode(approved, &old)?);
         after.extend(decode::decode(live, &new)?);
-        comparison = compare::compare(approved, live, &before, &after);
+        comparison = compare::compare_as(approved, live, &before, &after, known);
     }
     Ok(comparison)
 }
 
-/// Changes seen before keep their author; new ones get theirs from the evidence since the last look.
+/// Changes seen before keep their author; those that a commit on the baseline made have its author; new ones
+/// get theirs from the evidence since the last look.
 fn attribute_new(
-    settings: &Settings,
     changes: &mut [Change],
+    between: &[Change],
     memory: Option<&Memory>,
-    now: &Look,
-) -> Vec<Gap> {
-    let known: HashMap<&str, &Change> =
+    baseline: &Baseline,
+    trail: &Trail,
+) {
+    let open: HashMap<&str, &Change> =
         memory.into_iter().flat_map(|m| &m.open).map(|change| (change.id.as_str(), change)).collect();
-    let mut new: Vec<Change> = Vec::new();
-    for change in changes.iter_mut() {
-        match known.get(change.id.as_str()) {
-            Some(seen) => (change.author, change.time) = (seen.author.clone(), seen.time),
-            None => new.push(change.clone()),
+    let asked_for: BTreeSet<&str> = between.iter().map(|change| change.id.as_str()).collect();
+    let mut new: Vec<&mut Change> = Vec::new();
+    for change in changes {
+        if let Some(seen) = open.get(change.id.as_str()) {
+            (change.author, change.time) = (seen.author.clone(), seen.time);
+        } else if asked_for.contains(change.id.as_str()) {
+            (change.author, change.time) = (approver(baseline), Some(baseline.time));
+        } else {
+            new.push(change);
         }
     }
-    if new.is_empty() {
-        return Vec::new();
+    let mut found: Vec<Change> = new.iter().map(|change| (**change).clone()).collect();
+    trail.attribute(&mut found);
+    for (change, found) in new.into_iter().zip(found) {
+        *change = found;
     }
-    let evidence = history::read(settings, memory, now);
-    evidence.attribute(&mut new, memory.map(history::look_of).as_ref(), now);
-    let attributed: HashMap<String, Change> = new.into_iter().map(|c| (c.id.clone(), c)).collect();
-    for change in changes.iter_mut() {
-        if let Some(found) = attributed.get(&change.id) {
-            (change.author, change.time) = (found.author.clone(), found.time);
-        }
-    }
-    evidence.gaps
+}
+
+/// The person whose commit made the baseline what it is.
+pub(super) fn approver(baseline: &Baseline) -> Author {
+    let name = baseline.approval.approver.split(" <").next().unwrap_or_default().to_owned();
+    Author { name, evidence: Evidence::Git, ..Author::default() }
 }
 
 fn verdict(changes: &[Change], gaps: &[Gap]) -> Verdict {
@@ -157,46 +225,4 @@ fn review_id(baseline: &Baseline, live: &Ruleset, changes: &[Change]) -> String 
     let live = live.digest();
     let parts = [baseline.tree.as_bytes(), &live.0].into_iter().chain(ids.iter().map(|id| id.as_bytes()));
     Digest::of(parts).to_string()[..12].to_owned()
-}
-
-/// The last look: as remembered, else as the ledger's newest event tells it.
-fn remembered(
-    repository: &Repository,
-    host: &HostName,
-    head: Option<LedgerEntry>,
-) -> Result<Option<Memory>, PipelineError> {
-    let commit = head.as_ref().map(|entry| entry.commit.as_str());
-    if let Some(memory) = Memory::read(repository, host, commit) {
-        return Ok(Some(memory));
-    }
-    let Some(entry) = head else { return Ok(None) };
-    let open: BTreeSet<&String> = entry.event.open.iter().collect();
-    let mut found: HashMap<String, Change> = HashMap::new();
-    if !open.is_empty() {
-        for past in repository.events(host)? {
-            if past.event.kind == EventKind::Drift {
-                for change in past.event.changes {
-                    if open.contains(&change.id) {
-                        found.entry(change.id.clone()).or_insert(change);
-                    }
-                }
-            }
-            if found.len() == open.len() {
-                break;
-            }
-        }
-    }
-    let changes = entry.event.open.iter().filter_map(|id| found.get(id).cloned()).collect();
-    Ok(Some(Memory {
-        schema: Memory::schema(),
-        time: entry.event.window.to,
-        boot_id: entry.event.boot_id,
-        generation: entry.event.generation,
-        state: entry.event.state,
-        baseline: entry.event.baseline_tree,
-        head: Some(entry.commit),
-        open: changes,
-        gaps: entry.event.gaps,
-        audited: false,
-    }))
 }

@@ -3,10 +3,12 @@
 //! A look that shows nothing new makes no commit, but it bounds the window of the next change. Losing the
 //! file costs a wider window (the last event's look stands in), never an event.
 
+use crate::compare::Fingerprint;
 use crate::ledger::{HostName, LedgerError, Repository, write_atomic};
 use crate::model::{Change, Gap};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 const SCHEMA: &str = "fwdrift.look/1";
@@ -30,6 +32,9 @@ pub struct Memory {
     pub head: Option<String>,
     /// The differences that were open after it, with their authors.
     pub open: Vec<Change>,
+    /// The fingerprint of each open difference by its id: a tool's next version may have other words for it.
+    #[serde(default)]
+    pub fingerprints: BTreeMap<String, Fingerprint>,
     /// What could not be seen.
     pub gaps: Vec<Gap>,
     /// Whether auditing was on: changes of x_tables leave no other trace.

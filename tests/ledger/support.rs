@@ -90,14 +90,17 @@ pub fn approve(
     repo.approve(&lock, host, files, &ann, &message, expected.as_ref().map(CommitId::as_str))
 }
 
+/// Appends one event; gives its commit, and sets its number.
 pub fn append(
     repo: &Repository,
     host: &HostName,
     files: &Files,
     event: &mut Event,
-) -> Result<CommitId, LedgerError> {
+) -> Result<String, LedgerError> {
     let lock = repo.lock()?;
-    repo.append(&lock, host, files, event)
+    let entries = repo.append(&lock, host, files, vec![event.clone()])?;
+    event.seq = entries[0].event.seq;
+    Ok(entries[0].commit.clone())
 }
 
 /// A rule added by `name`, three minutes before it was recorded.

@@ -31,7 +31,7 @@ fn a_second_writer_is_told_who_holds_the_lock_and_readers_are_not_held_up() {
     let free = place.open().lock_within(std::time::Duration::ZERO).unwrap();
     assert!(free.recovered().is_empty());
     let other = Place::with_baseline();
-    let error = other.open().append(&free, &web(), &files(1), &mut event("ops1")).unwrap_err();
+    let error = other.open().append(&free, &web(), &files(1), vec![event("ops1")]).unwrap_err();
     assert!(matches!(error, LedgerError::WrongLock { .. }));
 }
 
@@ -99,7 +99,7 @@ fn a_reference_lock_left_by_a_killed_fwdrift_is_removed_and_a_foreign_one_is_not
     fs::write(&stale, "").unwrap();
     let lock = repo.lock().unwrap();
     assert!(lock.recovered().is_empty(), "nobody was killed, so it may be another git's");
-    let error = repo.append(&lock, &web(), &files(1), &mut event("ops1")).unwrap_err();
+    let error = repo.append(&lock, &web(), &files(1), vec![event("ops1")]).unwrap_err();
     assert!(matches!(error, LedgerError::RefLocked { .. }), "{error:?}");
     assert!(error.hint().unwrap().contains("web-01.lock"));
     drop(lock);
@@ -109,7 +109,7 @@ fn a_reference_lock_left_by_a_killed_fwdrift_is_removed_and_a_foreign_one_is_not
     fs::write(&stale, "").unwrap();
     let lock = repo.lock().unwrap();
     assert_eq!(lock.recovered(), [stale.canonicalize().unwrap_or(stale)]);
-    repo.append(&lock, &web(), &files(1), &mut event("ops1")).unwrap();
+    repo.append(&lock, &web(), &files(1), vec![event("ops1")]).unwrap();
     drop(lock);
 
     let stale = place.root.join(".git/refs/heads/live/web-01.lock");

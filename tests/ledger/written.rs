@@ -98,7 +98,7 @@ fn the_diff_of_baseline_and_ledger_is_the_drift_and_equal_files_have_equal_ids()
 fn an_event_is_found_by_its_number_and_by_the_beginning_of_its_commit() {
     let place = Place::with_baseline();
     let repo = place.open();
-    let commits: Vec<CommitId> =
+    let commits: Vec<String> =
         (0..40).map(|_| append(&repo, &web(), &files(1), &mut event("ops1")).unwrap()).collect();
     assert_eq!(repo.event(&web(), "7").unwrap().commit, commits[6].as_str());
     assert_eq!(repo.event(&web(), &commits[3].as_str()[..12]).unwrap().event.seq, 4);

@@ -10,7 +10,8 @@ fn a_file_with_defines_and_includes_is_adopted_as_it_is() {
     host.file("etc/rules.d/20-db.nft", "add rule inet t input ip saddr $net tcp dport 3306 accept\n");
     host.file("etc/vars.nft", "define ssh = 22\ndefine net = 10.0.0.0/8\n");
     let main = format!(
-        "#!/usr/sbin/nft -f\ninclude \"./vars.nft\"\ntable inet t {{\n  chain input {{ type filter hook input priority 0; policy drop; }}\n}}\ninclude {absolute:?}\ninclude \"rules.d/*.nft\"\n"
+        "#!/usr/sbin/nft -f\ninclude \"./vars.nft\"\ntable inet t {{\n  chain input {{ type filter hook input priority 0; policy drop; }}\n}}\ninclude {absolute:?}\ninclude \"./rules.d/1*.nft\"\ninclude \"{}/rules.d/2*.nft\"\n",
+        host.path("etc").display()
     );
     let main = host.file("etc/nftables.conf", &main);
     // nft itself looks for `rules.d` in /etc only, unless it is told of another directory.
