@@ -3,7 +3,7 @@
 use fwdrift::collect;
 use fwdrift::compare;
 use fwdrift::decode;
-use fwdrift::model::{Item, Ruleset, Text};
+use fwdrift::model::{Item, Ruleset, Source, Text};
 use fwdrift::normalise::normalise;
 use fwdrift::sys::netns::Netns;
 use fwdrift::tool::Tool;
@@ -67,4 +67,43 @@ fn a_jump_to_a_chain_that_shares_its_name_with_a_map_can_be_shown() {
     let item = Item::Rule(key.clone(), chain.clone(), 0);
     let texts = decode::decode(&ruleset, &BTreeSet::from([item.clone()])).unwrap();
     assert_eq!(texts.get(&item), Some(&Text { text: "jump twin".to_owned(), exact: true }));
+}
+
+#[test]
+fn iptables_words_are_not_used_for_a_chain_of_which_they_do_not_say_all() {
+    let table = |comment: &str| {
+        format!(
+            "table ip filter {{\nchain INPUT {{ {comment} type filter hook input priority 0; policy drop;\n}}\n}}"
+        )
+    };
+    let loaded = |script: &str| {
+        let netns = Netns::create().unwrap();
+        load(&netns, script);
+        capture(&netns)
+    };
+    let (plain, commented) = (loaded(&table("")), loaded(&table("comment \"office hours\";")));
+    let unmatched = compare::unmatched(&plain, &commented);
+    let before = decode::decode(&plain, &unmatched.baseline).unwrap();
+    let after = decode::decode(&commented, &unmatched.live).unwrap();
+    let differences = compare::compare(&plain, &commented, &before, &after).differences;
+    assert_eq!(differences.len(), 1);
+    assert!(differences[0].change.after.as_ref().unwrap().contains("office hours"), "{differences:?}");
+
+    // iptables-save would tell of FORWARD and OUTPUT, too.
+    let whole = Item::Table(plain.tables.keys().next().unwrap().clone());
+    let text = decode::decode(&plain, &BTreeSet::from([whole.clone()])).unwrap().remove(&whole).unwrap();
+    assert!(text.text.starts_with("table ip filter {") && !text.text.contains("FORWARD"), "{text:?}");
+}
+
+#[test]
+fn what_is_gone_from_an_iptables_table_is_iptables_even_if_the_rest_is_not() {
+    let netns = Netns::create().unwrap();
+    load(&netns, "table ip filter {\nchain INPUT { type filter hook input priority 0; policy drop;\n}\n}");
+    let before = capture(&netns);
+    load(&netns, "delete chain ip filter INPUT");
+    let after = capture(&netns);
+    let texts = decode::decode(&before, &compare::unmatched(&before, &after).baseline).unwrap();
+    let differences = compare::compare(&before, &after, &texts, &Default::default()).differences;
+    let found: Vec<_> = differences.iter().map(|d| (d.change.source, d.change.before.as_deref())).collect();
+    assert_eq!(found, [(Source::IptablesNft, Some(":INPUT DROP"))]);
 }

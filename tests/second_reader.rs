@@ -55,6 +55,7 @@ fn by_crate(json: &[u8]) -> (Counts, usize) {
             },
             Ok(NfObject::CmdObject(command)) => panic!("a listing with a command: {command:?}"),
             Err(_) => {
+                println!("the crate cannot read {object}");
                 unread += 1;
                 count_by_name(object, &mut counts);
             }
@@ -107,19 +108,27 @@ const OWN: &str = "
 table inet filter {
     set admins { type ipv4_addr; flags interval; elements = { 192.0.2.0/24, 198.51.100.7, 203.0.113.1-203.0.113.9 } }
     set pairs { type ipv4_addr . inet_service; elements = { 192.0.2.1 . 22, 192.0.2.2 . 443 } }
-    map ports { type inet_service : verdict; elements = { 22 : accept, 23 : drop, 80 : jump web } }
     map marks { type ipv4_addr : mark; flags interval; elements = { 10.0.0.0/8 : 1, 172.16.0.0/12 : 2 } }
-    counter seen { }
-    chain web { ip saddr { 192.0.2.1, 192.0.2.2 } accept; tcp dport vmap { 80 : accept, 443 : drop } }
-    chain input { type filter hook input priority filter; policy drop; ip saddr @admins tcp dport vmap @ports; ct state established accept; }
+    map ports { type inet_service : verdict; elements = { 22 : accept, 23 : drop, 80 : jump web } }
+    counter seen { packets 0 bytes 0 }
+    chain web {
+        ip saddr { 192.0.2.1, 192.0.2.2 } accept
+        tcp dport vmap { 80 : accept, 443 : drop }
+        ip daddr 192.0.2.3 jump { accept; }
+    }
+    chain input {
+        type filter hook input priority filter; policy drop;
+        ip saddr @admins tcp dport vmap @ports
+        ct state established accept
+    }
 }
-table ip6 nat { chain out { type nat hook postrouting priority srcnat; masquerade } }
 table arp empty { }
 ";
 
 #[test]
 fn the_nftables_crate_counts_what_our_capture_counts() {
-    assert_eq!(check("own fixture", &["-f", "-"], OWN.as_bytes().to_vec()), Some(0));
+    // nftables 0.6 reads neither a verdict map's elements nor a rule with a chain of its own.
+    assert_eq!(check("own fixture", &["-f", "-"], OWN.as_bytes().to_vec()), Some(2));
     assert_eq!(check("nothing", &["-f", "-"], Vec::new()), Some(0));
     let baselines = Path::new(env!("CARGO_MANIFEST_DIR")).join("baselines");
     for role in ["web-server", "database-server"] {
@@ -145,7 +154,7 @@ fn the_nftables_crate_counts_what_our_capture_counts_in_open_rulesets() {
             unread += count;
         }
     }
-    eprintln!("{compared} rulesets compared; the crate could not read {unread} of their objects");
+    println!("{compared} rulesets compared; the crate could not read {unread} of their objects");
     assert!(compared > 100, "only {compared} rulesets load here");
 }
 

@@ -3,7 +3,8 @@
 //! Kind and place come from what was done; texts and positions from nft's own listings before and after.
 
 use crate::listing::{Listing, Object, Place, Rule, Table};
-use fwdrift::model::{Change, ChangeKind, ObjectKind, Source};
+use crate::translate::{as_nft, canonical};
+use fwdrift::model::{Change, ChangeKind, ObjectKind};
 
 /// One change that must be reported.
 #[derive(Clone, Debug)]
@@ -85,39 +86,29 @@ impl Expected {
         if change.position.is_some() {
             return Some("only rules have a position".to_owned());
         }
-        let mut change = change.clone();
-        let mut old = self.accepted(before, after, change.source);
-        let mut new = self.accepted(after, before, change.source);
-        if matches!(self.texts, Texts::Table) {
-            let all = old.iter_mut().chain(&mut new).chain(&mut change.before).chain(&mut change.after);
-            all.for_each(|text| *text = in_order_of_name(text));
-        }
-        text_objection("before", &change.before, (self.kind != ChangeKind::Added).then_some(old))
-            .or_else(|| text_objection("after", &change.after, (self.kind != ChangeKind::Removed).then_some(new)))
+        let nft = |text: &Option<String>| text.as_ref().map(|t| as_nft(change, t, &self.texts));
+        let comparable = |text: String| match self.texts {
+            Texts::Table => canonical(&in_order_of_name(&text)),
+            Texts::Object(_) | Texts::Head(_) | Texts::Rule(_) | Texts::Element(_) => canonical(&text),
+        };
+        let sides = [
+            ("before", &change.before, before, after, ChangeKind::Added),
+            ("after", &change.after, after, before, ChangeKind::Removed),
+        ];
+        sides.into_iter().find_map(|(name, text, side, other, absent)| {
+            let wanted = self.text(side, other).filter(|_| self.kind != absent).map(comparable);
+            text_objection(name, nft(text).map(comparable), wanted)
+        })
     }
 
-    /// The texts that are right for one side: nft's, and iptables' for a table in its shape.
-    fn accepted(&self, side: &Listing, other: &Listing, source: Source) -> Vec<String> {
-        let save = side.save(&self.family, &self.table).filter(|_| source == Source::IptablesNft);
+    /// What nft lists of it on one side.
+    fn text(&self, side: &Listing, other: &Listing) -> Option<String> {
         match &self.texts {
-            Texts::Table => {
-                let text = side.table(&self.family, &self.table).map(|table| table.text.clone());
-                text.into_iter().chain(save.map(|save| save.text.clone())).collect()
-            }
-            Texts::Object(place) => {
-                let text = side.object(place).map(|object| object.text.clone());
-                let saved = save.and_then(|save| save.chains.get(&place.name)).map(|(head, rules)| {
-                    std::iter::once(head).chain(rules).cloned().collect::<Vec<_>>().join("\n")
-                });
-                text.into_iter().chain(saved).collect()
-            }
-            Texts::Head(place) => {
-                let text = side.object(place).map(|object| object.head.clone());
-                let saved = save.and_then(|save| save.chains.get(&place.name)).map(|(head, _)| head.clone());
-                text.into_iter().chain(saved).collect()
-            }
-            Texts::Element(place) => only_in(side.object(place), other.object(place)),
-            Texts::Rule(_) => Vec::new(),
+            Texts::Table => side.table(&self.family, &self.table).map(|table| table.text.clone()),
+            Texts::Object(place) => side.object(place).map(|object| object.text.clone()),
+            Texts::Head(place) => side.object(place).map(|object| object.head.clone()),
+            Texts::Element(place) => only_in(side.object(place), other.object(place)).pop(),
+            Texts::Rule(_) => None,
         }
     }
 
@@ -129,37 +120,38 @@ impl Expected {
         let Some(position) = change.position else { return Some("it has no position".to_owned()) };
         let (from, to) = (at(position.before), at(position.after));
         // The reported change, made to the chain before, gives the chain after.
-        let mut made: Vec<&str> = texts(&old);
-        let whole = match (self.kind, from, to) {
-            (ChangeKind::Added, None, Some(_)) => true,
-            (ChangeKind::Removed, Some(_), None) => true,
-            (ChangeKind::Modified | ChangeKind::Moved, Some(_), Some(_)) => true,
-            _ => false,
-        };
+        let mut made: Vec<String> = texts(&old);
+        let whole = matches!(
+            (self.kind, from, to),
+            (ChangeKind::Added, None, Some(_))
+                | (ChangeKind::Removed, Some(_), None)
+                | (ChangeKind::Modified | ChangeKind::Moved, Some(_), Some(_))
+        );
         if !whole || from.is_some_and(|from| old.len() <= from) || to.is_some_and(|to| new.len() <= to) {
             return Some(format!("its position does not fit: {position:?}"));
         }
-        from.map(|from| made.remove(from));
-        to.map(|to| made.insert(to.min(made.len()), &new[to].text));
+        if let Some(from) = from {
+            made.remove(from);
+        }
+        if let Some(to) = to {
+            made.insert(to.min(made.len()), canonical(&new[to].text));
+        }
         if made != texts(&new) {
             return Some(format!("done at {position:?}, it does not give the chain after"));
         }
-        let accepted = |side: &Listing, rules: &[Rule], place: usize| {
-            let save = side.save(&self.family, &self.table).filter(|_| change.source == Source::IptablesNft);
-            let saved = save.and_then(|save| save.chains.get(&chain.name)?.1.get(place).cloned());
-            saved.into_iter().chain([rules[place].text.clone()]).collect::<Vec<_>>()
-        };
-        text_objection("before", &change.before, from.map(|from| accepted(before, &old, from)))
-            .or_else(|| text_objection("after", &change.after, to.map(|to| accepted(after, &new, to))))
+        let nft =
+            |text: &Option<String>| text.as_ref().map(|text| canonical(&as_nft(change, text, &self.texts)));
+        text_objection("before", nft(&change.before), from.map(|from| canonical(&old[from].text)))
+            .or_else(|| text_objection("after", nft(&change.after), to.map(|to| canonical(&new[to].text))))
     }
 }
 
-fn texts(rules: &[Rule]) -> Vec<&str> {
-    rules.iter().map(|rule| rule.text.as_str()).collect()
+fn texts(rules: &[Rule]) -> Vec<String> {
+    rules.iter().map(|rule| canonical(&rule.text)).collect()
 }
 
-/// A table's text with its objects in the order of their names: the order in which nft and iptables-save
-/// print them is that of their creation, and means nothing.
+/// A table's text with its objects in the order of their names: the order in which nft prints them is
+/// that of their creation, and means nothing.
 fn in_order_of_name(text: &str) -> String {
     let mut blocks: Vec<String> = Vec::new();
     for line in text.lines().filter(|line| !line.is_empty()) {
@@ -168,12 +160,7 @@ fn in_order_of_name(text: &str) -> String {
             None => blocks.push(line.to_owned()),
         }
     }
-    // The order of a chain's rules, which are lines of their own in a save, stays.
-    let key = |block: &String| match block.strip_prefix("-A ") {
-        Some(rule) => format!("-A {}", rule.split(' ').next().unwrap_or_default()),
-        None => block.clone(),
-    };
-    blocks.sort_by_key(key);
+    blocks.sort();
     blocks.join("\n")
 }
 
@@ -188,12 +175,8 @@ pub fn only_in(one: Option<&Object>, other: Option<&Object>) -> Vec<String> {
     rest
 }
 
-fn text_objection(side: &str, text: &Option<String>, accepted: Option<Vec<String>>) -> Option<String> {
-    match (text, accepted) {
-        (None, None) => None,
-        (Some(text), Some(accepted)) if accepted.contains(text) => None,
-        (text, accepted) => Some(format!("{side} is\n{text:?}\nbut nft lists\n{accepted:?}")),
-    }
+fn text_objection(side: &str, text: Option<String>, listed: Option<String>) -> Option<String> {
+    (text != listed).then(|| format!("{side} is\n{text:?}\nbut nft lists\n{listed:?}"))
 }
 
 /// Everything that is wrong with a report; none if it is exactly what was expected, in any order.

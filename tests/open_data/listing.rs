@@ -1,7 +1,5 @@
 //! The oracle: what `nft -s -a list ruleset` says of the live namespace, read by the test itself.
 
-use crate::save::Save;
-
 /// A whole listing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
@@ -16,8 +14,6 @@ pub struct Table {
     /// As `nft -s list table` prints it.
     pub text: String,
     pub objects: Vec<Object>,
-    /// What iptables-save says of it, where it does.
-    pub save: Option<Save>,
 }
 
 /// A chain, a set, a map or a stateful object.
@@ -69,7 +65,6 @@ impl Listing {
                 name: name.to_owned(),
                 text: std::iter::once(plain).chain(inner).chain(["}"]).collect::<Vec<_>>().join("\n"),
                 objects: objects(&body),
-                save: None,
             });
         }
         Self { tables }
@@ -79,15 +74,35 @@ impl Listing {
         self.tables.iter().find(|table| table.family == family && table.name == name)
     }
 
-    /// What iptables-save says of a table.
-    pub fn save(&self, family: &str, name: &str) -> Option<&Save> {
-        self.table(family, name)?.save.as_ref()
-    }
-
     /// The object of a kind and name of a table.
     pub fn object(&self, at: &Place) -> Option<&Object> {
         let table = self.table(&at.family, &at.table)?;
         table.objects.iter().find(|object| object.kind == at.kind && object.name == at.name)
+    }
+
+    /// Whether a set's elements are the packet path's: by its flag, or because a rule writes to it.
+    pub fn is_dynamic(&self, at: &Place, set: &Object) -> bool {
+        let written = [format!(" @{} {{", at.name), format!("\t@{} {{", at.name)];
+        let table = self.table(&at.family, &at.table).map_or("", |table| &table.text);
+        set.text.lines().any(|line| line.starts_with("\tflags") && line.contains("dynamic"))
+            || written.iter().any(|words| table.contains(words))
+    }
+
+    /// The listing without the elements that no baseline holds: those of dynamic sets.
+    pub fn without_dynamic_elements(&self) -> Self {
+        let mut copy = self.clone();
+        for place in self.places(&["set", "map"]) {
+            let Some(set) = self.object(&place).filter(|set| self.is_dynamic(&place, set)) else { continue };
+            let Some((head, _)) = set.text.split_once("\telements = {") else { continue };
+            let table =
+                copy.tables.iter_mut().find(|t| t.family == place.family && t.name == place.table).unwrap();
+            let new = format!("{head}}}");
+            let indented = |text: &str| format!("\t{}", text.replace('\n', "\n\t"));
+            table.text = table.text.replace(&indented(&set.text), &indented(&new));
+            let of_kind = |object: &&mut Object| object.kind == place.kind && object.name == place.name;
+            table.objects.iter_mut().find(of_kind).unwrap().text = new;
+        }
+        copy
     }
 
     /// Where all objects of these kinds are.

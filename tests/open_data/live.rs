@@ -2,7 +2,6 @@
 
 use crate::listing::Listing;
 use crate::manifest::{self, Entry};
-use crate::save;
 use fwdrift::collect::links;
 use fwdrift::config::{ColorChoice, Format, NetnsRef, Settings, Verbosity};
 use fwdrift::model::{CheckResult, HostName, Ruleset, text_from_kernel};
@@ -63,11 +62,7 @@ impl Live {
 
     /// What nft lists, without counters.
     pub fn listing(&self) -> Listing {
-        let mut listing = Listing::parse(&self.nft(&["-s", "-a", "list", "ruleset"]).unwrap());
-        for table in &mut listing.tables {
-            table.save = save::read(self, &table.family, &table.name);
-        }
-        listing
+        Listing::parse(&self.nft(&["-s", "-a", "list", "ruleset"]).unwrap())
     }
 
     /// Adds the table whose element expires.

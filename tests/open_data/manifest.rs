@@ -54,7 +54,9 @@ pub fn devices(text: &str) -> Vec<String> {
     let separators = |c: char| c.is_whitespace() || "\"{},;=():[]".contains(c);
     let words: Vec<&str> = text.split(separators).filter(|word| !word.is_empty()).collect();
     let mut found: Vec<String> = Vec::new();
-    for pair in words.windows(2).filter(|pair| ["iif", "oif", "device", "devices", "dev", "to"].contains(&pair[0])) {
+    for pair in
+        words.windows(2).filter(|pair| ["iif", "oif", "device", "devices", "dev", "to"].contains(&pair[0]))
+    {
         let plausible = pair[1].len() < 16 && pair[1].starts_with(|c: char| c.is_ascii_alphabetic());
         if plausible && pair[1] != "lo" && !found.iter().any(|name| name == pair[1]) {
             found.push(pair[1].to_owned());

@@ -55,16 +55,18 @@ fn add_rule(live: &Live, is: &Listing, at: Where) -> Option<Vec<Expected>> {
     const RULE: &str = "counter comment \"fwdrift was here\"";
     let (place, chain) = chains(is).into_iter().next()?;
     let path = place.path();
-    let command = match at {
-        Where::End => format!("add rule {path} {RULE}"),
+    match at {
+        Where::End => drop(live.script(&format!("add rule {path} {RULE}")).unwrap()),
         Where::Start if chain.rules.is_empty() => return None,
-        Where::Start => format!("insert rule {path} {RULE}"),
+        Where::Start => drop(live.script(&format!("insert rule {path} {RULE}")).unwrap()),
         Where::Middle => {
-            let middle = chain.rules.len().checked_sub(2)? / 2;
-            format!("add rule {path} handle {} {RULE}", chain.rules[middle].handle)
+            let behind = chain.rules[chain.rules.len().checked_sub(2)? / 2].handle;
+            // To find the handle, nft 1.0.6 reads all rules, and dies of some.
+            if live.script(&format!("add rule {path} handle {behind} {RULE}")).is_err() {
+                assert!(raw::add_behind(live, &place, behind), "neither nft nor the kernel took it");
+            }
         }
-    };
-    live.script(&command).unwrap();
+    }
     Some(vec![Expected::rule(ChangeKind::Added, &place)])
 }
 
@@ -146,7 +148,7 @@ fn fillable(is: &Listing) -> impl Iterator<Item = (Place, &Object)> {
     let all = is.places(&["set", "map"]).into_iter();
     all.filter(|place| place.table != EXPIRING)
         .filter_map(|place| is.object(&place).map(|set| (place.clone(), set)))
-        .filter(|(_, set)| !set.text.lines().any(|line| line.starts_with("\tflags") && line.contains("dynamic")))
+        .filter(|(place, set)| !is.is_dynamic(place, set))
 }
 
 fn add_element(live: &Live, is: &Listing) -> Option<Vec<Expected>> {
@@ -207,9 +209,9 @@ fn remove_element(live: &Live, is: &Listing) -> Option<Vec<Expected>> {
         let key = [" : ", " counter", " timeout", " comment", " limit", " quota"]
             .iter()
             .fold(element.as_str(), |key, end| key.split(end).next().unwrap_or(key));
-        let by_text = [element.as_str(), key].iter().any(|element| {
-            live.script(&format!("delete element {} {{ {element} }}", place.path())).is_ok()
-        });
+        let by_text = [element.as_str(), key]
+            .iter()
+            .any(|element| live.script(&format!("delete element {} {{ {element} }}", place.path())).is_ok());
         if !by_text {
             continue;
         }
@@ -253,9 +255,9 @@ fn add_table(live: &Live, _: &Listing) -> Option<Vec<Expected>> {
 /// The first object of a kind that nothing refers to: the kernel refuses to delete the others.
 fn remove(live: &Live, is: &Listing, kinds: &[&str]) -> Option<Vec<Expected>> {
     let places = is.places(kinds).into_iter().filter(|place| place.table != EXPIRING);
-    let place = places.take(8 * TRIES).find(|place| {
-        live.script(&format!("delete {} {}", place.kind, place.path())).is_ok()
-    })?;
+    let place = places
+        .take(8 * TRIES)
+        .find(|place| live.script(&format!("delete {} {}", place.kind, place.path())).is_ok())?;
     Some(vec![Expected::object(ChangeKind::Removed, &place)])
 }
 

@@ -10,7 +10,9 @@ use fwdrift::sys::socket::Socket;
 
 /// `NFT_MSG_DELRULE`.
 const DELRULE: u8 = 8;
-/// `NFTA_SET_ELEM_*` numbers that differ between two elements of one map: none but the key.
+/// `NFTNL_UDATA_RULE_COMMENT` (libnftnl's udata.h): type, length, zero-terminated text.
+const COMMENT: &[u8] = b"\x00\x11fwdrift was here\x00";
+/// Where the value stands in a key.
 const VALUE: u16 = nft::expr::DATA_VALUE;
 
 fn family(place: &Place) -> u8 {
@@ -38,6 +40,20 @@ fn commit(live: &Live, messages: &[(u8, u16, u8, Vec<u8>)]) -> bool {
         socket.batch(&bytes, 1, last).unwrap().is_empty()
     };
     live.netns.run(send).unwrap()
+}
+
+/// Adds a rule that counts, with a comment, behind another one.
+pub fn add_behind(live: &Live, chain: &Place, behind: u64) -> bool {
+    let mut attrs = AttrWriter::new();
+    attrs.string(rule::TABLE, chain.table.as_bytes()).string(rule::CHAIN, chain.name.as_bytes());
+    attrs.nested(rule::EXPRESSIONS, |list| {
+        list.nested(nft::LIST_ELEM, |expression| {
+            expression.string(nft::expr::NAME, b"counter").nested(nft::expr::DATA, |_| {});
+        });
+    });
+    attrs.put(rule::USERDATA, COMMENT).put(rule::POSITION, &behind.to_be_bytes());
+    let flags = flags::CREATE | flags::APPEND;
+    commit(live, &[(msg::NEWRULE, flags, family(chain), attrs.into_bytes())])
 }
 
 /// Moves a rule behind another one, byte for byte, in one transaction.
@@ -87,9 +103,9 @@ pub fn add_element(live: &Live, place: &Place) -> bool {
         .filter_map(|message| Attrs(&message.attrs).find(elem::LIST_ELEMENTS))
         .flat_map(|list| list.nested().flatten().map(|element| element.nested()))
         .collect();
-    let data = elements.iter().find_map(|element| {
-        [elem::DATA, elem::OBJREF].into_iter().find_map(|kind| element.find(kind))
-    });
+    let data = elements
+        .iter()
+        .find_map(|element| [elem::DATA, elem::OBJREF].into_iter().find_map(|kind| element.find(kind)));
     if kinds & (set::F_MAP | set::F_OBJECT) != 0 && data.is_none() {
         return false;
     }
@@ -107,8 +123,8 @@ pub fn add_element(live: &Live, place: &Place) -> bool {
             });
             if kinds & set::F_INTERVAL != 0 && !boundary {
                 element.nested(elem::KEY_END, |value| {
-                value.put(VALUE, &key);
-            });
+                    value.put(VALUE, &key);
+                });
             }
             if let Some(data) = data {
                 element.put(data.kind, data.payload);
@@ -117,8 +133,8 @@ pub fn add_element(live: &Live, place: &Place) -> bool {
         if boundary {
             list.nested(nft::LIST_ELEM, |element| {
                 element.nested(elem::KEY, |value| {
-                value.put(VALUE, &ends);
-            });
+                    value.put(VALUE, &ends);
+                });
                 element.be32(elem::FLAGS, elem::F_INTERVAL_END);
             });
         }

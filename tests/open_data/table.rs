@@ -66,7 +66,15 @@ impl Results {
     pub fn table(&self) -> String {
         let mut out = format!(
             "{} rulesets load here ({} do not); {} need an exact form beside the text\n\n{:<26}{:>9}{:>9}{:>7}{:>16}{:>12}\n",
-            self.loaded, self.not_loaded, self.with_exact, "claim", "applied", "exactly", "wrong", "not applicable", "exact form"
+            self.loaded,
+            self.not_loaded,
+            self.with_exact,
+            "claim",
+            "applied",
+            "exactly",
+            "wrong",
+            "not applicable",
+            "exact form"
         );
         for row in &self.rows {
             let applied = row.right + row.wrong;
