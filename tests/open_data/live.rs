@@ -10,6 +10,7 @@ use fwdrift::sys::netns::Netns;
 use fwdrift::tool::Tool;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -21,6 +22,7 @@ pub struct Live {
     pub entry: Entry,
     pub netns: Netns,
     repo: TempDir,
+    changed: AtomicBool,
 }
 
 impl Live {
@@ -30,6 +32,7 @@ impl Live {
             entry: entry.clone(),
             netns: Netns::create().unwrap(),
             repo: tempfile::tempdir().unwrap(),
+            changed: AtomicBool::new(false),
         };
         if live.load_file().is_ok() {
             return Some(live);
@@ -57,7 +60,22 @@ impl Live {
     pub fn script(&self, script: &str) -> Result<String, String> {
         let run = || Tool::find("nft").unwrap().args(["-f", "-"]).input(script.as_bytes().to_vec()).run();
         let output = self.netns.run(run).unwrap().map_err(|error| error.to_string())?;
+        self.mark_changed();
         Ok(text_from_kernel(&output.stdout))
+    }
+
+    /// Notes that the ruleset may no longer be the file's.
+    pub fn mark_changed(&self) {
+        self.changed.store(true, Ordering::Relaxed);
+    }
+
+    /// Loads the file again if anything was changed; whether it was.
+    pub fn restore(&self) -> bool {
+        let changed = self.changed.load(Ordering::Relaxed);
+        if changed {
+            self.reload();
+        }
+        changed
     }
 
     /// What nft lists, without counters.
@@ -80,6 +98,7 @@ impl Live {
         self.script("flush ruleset").unwrap();
         self.load_file().unwrap();
         self.add_expiring(None);
+        self.changed.store(false, Ordering::Relaxed);
     }
 
     /// Sends packets through `lo` in both families: counters move, dynamic sets fill.

@@ -39,6 +39,7 @@ fn commit(live: &Live, messages: &[(u8, u16, u8, Vec<u8>)]) -> bool {
         let mut socket = Socket::open(Some(rustix::net::netlink::NETFILTER)).unwrap();
         socket.batch(&bytes, 1, last).unwrap().is_empty()
     };
+    live.mark_changed();
     live.netns.run(send).unwrap()
 }
 
