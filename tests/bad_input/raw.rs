@@ -64,7 +64,9 @@ impl Raw {
         attrs.string(rule::TABLE, table).string(rule::CHAIN, chain);
         attrs.nested(rule::EXPRESSIONS, |list| {
             for expression in expressions {
-                list.nested(nft::LIST_ELEM, |one| drop(one.raw(expression.as_bytes())));
+                list.nested(nft::LIST_ELEM, |one| {
+                    one.raw(expression.as_bytes());
+                });
             }
         });
         put_comment(&mut attrs, rule::USERDATA, 0, comment);
@@ -83,7 +85,9 @@ impl Raw {
         attrs.string(elem::LIST_TABLE, table).string(elem::LIST_SET, name);
         attrs.nested(elem::LIST_ELEMENTS, |list| {
             list.nested(nft::LIST_ELEM, |one| {
-                one.nested(elem::KEY, |key| drop(key.put(expr::DATA_VALUE, &[192, 0, 2, 7])));
+                one.nested(elem::KEY, |key| {
+                    key.put(expr::DATA_VALUE, &[192, 0, 2, 7]);
+                });
                 put_comment(one, elem::USERDATA, 0, element_comment);
             });
         });
@@ -144,7 +148,9 @@ fn verdict(code: i32, chain: &[u8]) -> AttrWriter {
 
 /// `log prefix TEXT`
 pub fn log(prefix: &[u8]) -> AttrWriter {
-    expression(b"log", |data| drop(data.string(expr::LOG_PREFIX, prefix)))
+    expression(b"log", |data| {
+        data.string(expr::LOG_PREFIX, prefix);
+    })
 }
 
 /// `iifname NAME`: all 16 bytes are compared, also those after a zero.
