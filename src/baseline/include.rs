@@ -4,6 +4,7 @@
 //! that would be a part of the approved state which nobody reviewed. So adopting a file copies what it
 //! includes to `nft/include/`, and loading it points its includes there.
 
+use super::scanner::included_paths;
 use crate::model::Files;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -100,32 +101,17 @@ fn exists(files: &Files, stored: &str) -> bool {
     stored.contains(['*', '?', '[']) || files.contains_key(stored)
 }
 
-/// Copies the content with each include's path replaced. nft's lexer takes `include` where a statement
-/// may begin, followed by a quoted path.
+/// Copies the content with each include's path replaced.
 fn rewrite<E>(content: &[u8], mut replace: impl FnMut(&str) -> Result<String, E>) -> Result<Vec<u8>, E> {
     let mut out = Vec::with_capacity(content.len());
-    for line in content.split_inclusive(|byte| *byte == b'\n') {
-        match include_in(line) {
-            Some((before, path, after)) => {
-                out.extend_from_slice(before);
-                out.extend_from_slice(replace(&String::from_utf8_lossy(path))?.as_bytes());
-                out.extend_from_slice(after);
-            }
-            None => out.extend_from_slice(line),
-        }
+    let mut copied = 0;
+    for path in included_paths(content) {
+        out.extend_from_slice(&content[copied..path.start]);
+        out.extend_from_slice(replace(&String::from_utf8_lossy(&content[path.clone()]))?.as_bytes());
+        copied = path.end;
     }
+    out.extend_from_slice(&content[copied..]);
     Ok(out)
-}
-
-/// Splits `  include "PATH" …` into what is before, the path, and what follows.
-fn include_in(line: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
-    let indent = line.len() - line.trim_ascii_start().len();
-    let rest = line[indent..].strip_prefix(b"include")?;
-    let gap = rest.len() - rest.trim_ascii_start().len();
-    let quoted = rest[gap..].strip_prefix(b"\"")?;
-    let start = line.len() - quoted.len();
-    let length = quoted.iter().position(|byte| *byte == b'"')?;
-    Some((&line[..start], &quoted[..length], &quoted[length..]))
 }
 
 /// Reads an authored nft file and all that it includes. Returns the included files at their places in
@@ -146,9 +132,8 @@ fn follow(
 ) -> Result<(), IncludeError> {
     let file = path.to_string_lossy().into_owned();
     let depth = depth.checked_sub(1).ok_or_else(|| IncludeError::TooDeep { file: file.clone() })?;
-    for line in content.split_inclusive(|byte| *byte == b'\n') {
-        let Some((_, target, _)) = include_in(line) else { continue };
-        let target = String::from_utf8_lossy(target).into_owned();
+    for place in included_paths(content) {
+        let target = String::from_utf8_lossy(&content[place]).into_owned();
         for (stored, found) in matches(path, &target) {
             if !seen.insert(found.clone()) {
                 continue;
@@ -227,16 +212,6 @@ fn fits(pattern: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_include_line_is_found_and_a_comment_is_not() {
-        assert_eq!(
-            include_in(b"  include \"a/b.nft\"; # x\n"),
-            Some((&b"  include \""[..], &b"a/b.nft"[..], &b"\"; # x\n"[..]))
-        );
-        assert_eq!(include_in(b"# include \"a\"\n"), None);
-        assert_eq!(include_in(b"included \"a\"\n"), None);
-    }
 
     #[test]
     fn included_paths_stay_inside_the_repository() {

@@ -10,6 +10,7 @@ mod compile;
 mod include;
 mod layout;
 mod render;
+mod scanner;
 
 pub use crate::model::Files;
 pub use adopt::{AdoptError, adopt};

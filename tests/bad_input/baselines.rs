@@ -52,8 +52,16 @@ fn a_baseline_that_was_broken_by_hand_gives_file_and_line_and_nothing_changes() 
         ),
         ("nft/inet-t.nft", b"include \"gone.nft\"\n", &["not part of the baseline", "nft/include/gone.nft"]),
         ("nft/inet-t.nft", b"table inet t {\0\n}\nbogus\n", &["nft/inet-t.nft"]),
-        ("nft/inet-t.nft", b"table inet t { chain c { include \"/etc/passwd\"; }; }\n", &["/etc/passwd"]),
-        ("nft/inet-t.nft", b"define x = 1; include \"/etc/passwd\"\n", &["/etc/passwd"]),
+        (
+            "nft/inet-t.nft",
+            b"table inet t { chain c { include \"/etc/passwd\"; }; }\n",
+            &["not part of the baseline", "/etc/passwd"],
+        ),
+        (
+            "nft/inet-t.nft",
+            b"define x = 1; include \"/etc/passwd\"\n",
+            &["not part of the baseline", "/etc/passwd"],
+        ),
         ("iptables/nft-v4.rules", b"*filter\n-A NOSUCH -j ACCEPT\nCOMMIT\n", &["iptables/nft-v4.rules"]),
     ] {
         let good = std::fs::read(host.repo().join("baselines/web-01").join(path)).ok();
