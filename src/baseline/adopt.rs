@@ -21,7 +21,7 @@ pub enum AdoptError {
         source: std::io::Error,
     },
     /// There is nothing in it.
-    #[error("{0} is empty")]
+    #[error("{0} is empty or holds nothing but comments")]
     Empty(PathBuf),
     /// It is larger than any ruleset.
     #[error("{0} is larger than 256 MiB")]
@@ -49,7 +49,11 @@ impl AdoptError {
             Self::Twice { .. } => Some("join the files, or give them different names".into()),
             Self::Empty(_) => Some("to approve a host without rules, run `init` without --from".into()),
             Self::Include(error) => error.hint(),
-            Self::Unreadable { .. } | Self::TooLarge(_) | Self::Binary(_) => None,
+            Self::Unreadable { .. } => Some("name a file that root can read".into()),
+            Self::TooLarge(_) => {
+                Some("split it, or run `init` without --from on a host that has it loaded".into())
+            }
+            Self::Binary(_) => Some("write the rules with `nft list ruleset` or iptables-save".into()),
         }
     }
 }
@@ -78,7 +82,7 @@ fn read(path: &Path) -> Result<Vec<u8>, AdoptError> {
         return Err(AdoptError::TooLarge(path.to_owned()));
     }
     let content = std::fs::read(path).map_err(unreadable)?;
-    if content.trim_ascii().is_empty() {
+    if content.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).all(|l| l.is_empty() || l[0] == b'#') {
         return Err(AdoptError::Empty(path.to_owned()));
     }
     if content.contains(&0) {

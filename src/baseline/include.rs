@@ -46,7 +46,8 @@ impl IncludeError {
             Self::NotAdopted { expected, .. } => {
                 Some(format!("commit the included file to main as {expected}"))
             }
-            Self::Unreadable { .. } | Self::TooDeep { .. } => None,
+            Self::Unreadable { .. } => Some("mend the include or the file that it names".into()),
+            Self::TooDeep { .. } => Some("nft itself follows no more; join some of the files".into()),
         }
     }
 }

@@ -107,7 +107,10 @@ fn hint(error: &anyhow::Error) -> Option<String> {
     let netns = || error.downcast_ref().and_then(NetnsError::hint);
     let demo = || error.downcast_ref().and_then(DemoError::hint);
     let ledger = || error.downcast_ref().and_then(LedgerError::hint);
-    pipeline().or_else(config).or_else(netns).or_else(demo).or_else(ledger)
+    // A plain error is that of the output.
+    let output =
+        || error.is::<std::io::Error>().then(|| "give it room, or another place to write to".to_owned());
+    pipeline().or_else(config).or_else(netns).or_else(demo).or_else(ledger).or_else(output)
 }
 
 /// The error and its causes, each once: most of our messages name their cause themselves.

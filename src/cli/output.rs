@@ -51,7 +51,10 @@ impl Output {
         let written = self.stream.write_all(text.as_bytes()).and_then(|()| self.stream.flush());
         match written {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            other => other,
+            Err(error) => {
+                Err(std::io::Error::new(error.kind(), format!("cannot write to standard output: {error}")))
+            }
+            Ok(()) => Ok(()),
         }
     }
 }

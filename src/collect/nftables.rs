@@ -8,6 +8,7 @@ use crate::model::{Capture, RawMessage};
 use crate::netlink::nft::{self, kind, msg, nfgenmsg};
 use crate::netlink::{AttrWriter, Attrs};
 use crate::sys::socket::{Dump, Socket, SocketError};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Readings before giving up; 20 ms, 40 ms, … lie between them.
@@ -76,15 +77,15 @@ fn read(socket: &mut Socket) -> Result<(Vec<RawMessage>, Dump), NftablesError> {
             return Ok((messages, Dump::Interrupted));
         }
     }
-    let sets: Vec<(u8, Vec<u8>)> = messages
+    let sets: Vec<(u8, Vec<u8>, bool)> = messages
         .iter()
         .filter(|message| message.kind == msg::NEWSET)
-        .filter_map(|message| Some((message.family, elements_of(&message.attrs)?)))
+        .filter_map(|message| Some((message.family, elements_of(&message.attrs)?, is_steady(&message.attrs))))
         .collect();
-    for (family, attrs) in sets {
-        match dump(socket, msg::GETSETELEM, &nfgenmsg(family), &attrs, &mut messages) {
-            Ok(Dump::Whole) => {}
-            Ok(Dump::Interrupted) => return Ok((messages, Dump::Interrupted)),
+    for (family, attrs, steady) in sets {
+        match elements(socket, family, &attrs, steady) {
+            Ok((found, Dump::Whole)) => messages.extend(found),
+            Ok((_, Dump::Interrupted)) => return Ok((messages, Dump::Interrupted)),
             // The set went away between the two dumps.
             Err(NftablesError::Socket(SocketError::Refused(error))) if error.raw_os_error() == Some(2) => {
                 return Ok((messages, Dump::Interrupted));
@@ -100,6 +101,55 @@ fn read(socket: &mut Socket) -> Result<(Vec<RawMessage>, Dump), NftablesError> {
         }
     }
     Ok((messages, Dump::Whole))
+}
+
+/// Whether only transactions change the set: no packet path that adds elements, no timeout that removes them.
+fn is_steady(set: &[u8]) -> bool {
+    let flags = Attrs(set).find(nft::set::FLAGS).and_then(|attr| attr.be32()).unwrap_or(0);
+    flags & (nft::set::F_EVAL | nft::set::F_TIMEOUT) == 0
+}
+
+/// Steady sets with more elements than this are read until two readings agree.
+const READ_ONCE: usize = 100;
+
+/// One set's elements. While the kernel moves a large set to a larger hash table, as it does just after
+/// such a set was loaded, a dump leaves elements out or repeats them, and is not marked as interrupted
+/// (nft_set_hash.c counts entries to find its place again).
+fn elements(
+    socket: &mut Socket,
+    family: u8,
+    request: &[u8],
+    steady: bool,
+) -> Result<(Vec<RawMessage>, Dump), NftablesError> {
+    let mut last: Option<BTreeSet<Vec<u8>>> = None;
+    for attempt in 1..=ATTEMPTS {
+        let mut messages = Vec::new();
+        let state = dump(socket, msg::GETSETELEM, &nfgenmsg(family), request, &mut messages)?;
+        if state == Dump::Interrupted || !steady {
+            return Ok((messages, state));
+        }
+        let lists =
+            messages.iter().filter_map(|message| Attrs(&message.attrs).find(nft::elem::LIST_ELEMENTS));
+        let all: Vec<_> = lists.flat_map(|list| list.nested().flatten()).collect();
+        if all.len() <= READ_ONCE {
+            return Ok((messages, state));
+        }
+        let keys: BTreeSet<Vec<u8>> = all.iter().map(|element| key_of(element.nested())).collect();
+        if keys.len() == all.len() && last.as_ref() == Some(&keys) {
+            return Ok((messages, state));
+        }
+        last = Some(keys);
+        if attempt > 1 {
+            std::thread::sleep(Duration::from_millis(20) * attempt);
+        }
+    }
+    Err(NftablesError::Torn)
+}
+
+/// What tells an element from the others of its set.
+fn key_of(element: Attrs<'_>) -> Vec<u8> {
+    let parts = [nft::elem::KEY, nft::elem::KEY_END, nft::elem::FLAGS];
+    parts.into_iter().filter_map(|kind| element.find(kind)).flat_map(|attr| attr.payload).copied().collect()
 }
 
 /// The request that dumps one set's elements: its table and its name.

@@ -351,8 +351,10 @@ fn describe(
     seen: &mut HashMap<String, u32>,
 ) -> Change {
     let item = pair.after.as_ref().or(pair.before.as_ref());
+    // A table can lose iptables' shape by the very change: what is gone was the old table's.
+    let sides = if pair.kind == ChangeKind::Removed { [baseline, live] } else { [live, baseline] };
     let (source, family, table) = match item.map(Item::table) {
-        Some(key) => (source_of(key, [live, baseline]), key.family.to_string(), key.name.to_string()),
+        Some(key) => (source_of(key, sides), key.family.to_string(), key.name.to_string()),
         None => (Source::Nft, String::new(), String::new()),
     };
     let text = |side: Option<&Text>| side.map(|text| text.text.clone());

@@ -20,6 +20,8 @@ pub struct Saved {
     policies: BTreeMap<Name, String>,
     places: BTreeMap<Name, BTreeSet<usize>>,
     exact: BTreeSet<(Name, usize)>,
+    /// Chains whose line says all: iptables knows no comments, and only one type for each of its own.
+    exact_heads: BTreeSet<Name>,
     all_exact: bool,
 }
 
@@ -45,7 +47,10 @@ pub fn save(key: &TableKey, table: &Table, selection: &TableSelection) -> Option
         policies: BTreeMap::new(),
         places: selection.chains.clone(),
         exact: BTreeSet::new(),
-        all_exact: true,
+        exact_heads: BTreeSet::new(),
+        // iptables-save prints all built-in chains of a table, also those that do not exist (nft.c,
+        // nft_xt_fake_builtin_chains), and loading that makes them.
+        all_exact: again.as_ref().is_some_and(|again| again.chains.keys().eq(table.chains.keys())),
     };
     for (name, places) in &selection.chains {
         let lines = parsed.chains.get(name)?;
@@ -53,6 +58,11 @@ pub fn save(key: &TableKey, table: &Table, selection: &TableSelection) -> Option
             return None;
         }
         let copies = again.as_ref().and_then(|again| again.chains.get(name));
+        if copies.is_some_and(|copy| table.chains.get(name).is_some_and(|chain| chain.attrs == copy.attrs)) {
+            saved.exact_heads.insert(name.clone());
+        } else {
+            saved.all_exact = false;
+        }
         for (number, place) in places.iter().enumerate() {
             let original = table.chains.get(name).and_then(|chain| chain.rules.get(*place))?;
             let copy = copies.and_then(|chain| chain.rules.get(number));
@@ -78,6 +88,7 @@ impl Saved {
                 let number = self.places.get(name)?.iter().position(|other| other == place)?;
                 exact(self.chains.get(name)?.get(number)?.clone())
             }
+            Item::Chain(_, name) | Item::ChainHead(_, name) if !self.exact_heads.contains(name) => None,
             Item::Chain(_, name) => {
                 let places = self.places.get(name)?;
                 let whole = places.iter().all(|place| self.exact.contains(&(name.clone(), *place)));

@@ -206,11 +206,12 @@ fn list_in_scratch(ruleset: &Ruleset, items: &[&Item]) -> Result<BTreeMap<Item, 
                 nft_works()?;
             }
             let saved = iptables::save(key, table, selection);
+            let mut rules = RuleTexts::new();
             for item in items {
                 let text = saved
                     .as_ref()
                     .and_then(|saved| saved.text(item))
-                    .or_else(|| native_text(table, selection, listing?, item));
+                    .or_else(|| native_text(table, selection, listing?, item, &mut rules));
                 let text = text.unwrap_or_else(|| unshown(ruleset, item, "nft's listing does not have it"));
                 texts.insert((*item).clone(), text);
             }
@@ -252,12 +253,16 @@ pub fn interfaces_of(ruleset: &Ruleset) -> BTreeMap<Vec<u8>, u32> {
     selection::interfaces(ruleset, selected.iter().map(|(table, chosen)| (*table, chosen)))
 }
 
+/// The texts of a chain's selected rules by their places, taken apart once for all of its rules.
+type RuleTexts = BTreeMap<Name, Option<BTreeMap<usize, String>>>;
+
 /// An item's text in nft's listing of its table.
 fn native_text(
     table: &Table,
     selection: &TableSelection,
     listing: &TableListing,
     item: &Item,
+    rules: &mut RuleTexts,
 ) -> Option<Text> {
     let block = |head: String| listing.blocks.get(&head);
     let chain_block = |name: &Name| block(format!("chain {name} {{"));
@@ -269,8 +274,15 @@ fn native_text(
         Item::ChainHead(_, name) => chain_block(name)?.chain_head(),
         Item::Rule(_, name, place) => {
             let places = selection.chains.get(name)?;
-            let rules = rules_of(table, chain_block(name)?, name, places)?;
-            rules.into_iter().nth(places.iter().position(|other| other == place)?)?
+            let texts = match rules.get(name) {
+                Some(texts) => texts,
+                None => {
+                    let texts = rules_of(table, chain_block(name)?, name, places);
+                    let texts = texts.map(|texts| places.iter().copied().zip(texts).collect());
+                    rules.entry(name.clone()).or_insert(texts)
+                }
+            };
+            texts.as_ref()?.get(place)?.clone()
         }
         Item::Set(_, name) => set_block(name)?.text(),
         Item::SetHead(_, name) => set_block(name)?.set_head(),

@@ -78,10 +78,15 @@ impl TableSelection {
                 set.elements.values().for_each(|element| self.add_targets(element, object_type(&set.attrs)));
             } else if let Some(bound) = table.anonymous.chains.get(&name) {
                 bound.rules.iter().for_each(|inner| self.add_references(table, inner));
-            } else if table.sets.contains_key(&name) {
-                self.sets.entry(name).or_default();
-            } else if table.chains.contains_key(&name) {
-                self.chains.entry(name).or_default();
+            } else {
+                // A set and a chain of one table may share a name (nf_tables_api.c looks each up in a list of
+                // its own): one too many costs nothing, one too few is a rule that cannot be made.
+                if table.chains.contains_key(&name) {
+                    self.chains.entry(name.clone()).or_default();
+                }
+                if table.sets.contains_key(&name) {
+                    self.sets.entry(name).or_default();
+                }
             }
         }
         for expression in crate::normalise::expressions(&rule.attrs) {

@@ -148,6 +148,24 @@ mod tests {
         assert_eq!(Capture::from_bytes(&capture.to_bytes()), Ok(capture));
     }
 
+    /// The byte form is stored in repositories: this vector never changes, a new form gets a new number.
+    #[test]
+    fn the_byte_form_of_version_1_is_frozen() {
+        let stored = b"fwdrift-capture/1\n\
+            \x07\0\0\0\
+            \x01\0\0\0\x02\0\0\0\x04\0\0\0eth0\
+            \x01\0\0\0\x06\x01\x03\0\0\0abc\
+            \x01\0\0\0\x02\x03\0\0\0nat\x04\0\0\0*nat";
+        let capture = Capture {
+            generation: 7,
+            interfaces: BTreeMap::from([(2, b"eth0".to_vec())]),
+            messages: vec![RawMessage { kind: 6, family: 1, attrs: b"abc".to_vec() }],
+            legacy: vec![LegacyTable { family: Family::Ip, table: b"nat".to_vec(), text: b"*nat".to_vec() }],
+        };
+        assert_eq!(capture.to_bytes(), stored);
+        assert_eq!(Capture::from_bytes(stored), Ok(capture));
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {

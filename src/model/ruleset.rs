@@ -208,6 +208,8 @@ pub struct Set {
     pub attrs: Vec<u8>,
     /// Its elements by identity.
     pub elements: BTreeMap<ElementKey, Element>,
+    /// Whether a rule of its table adds or deletes elements (`update @set { … }`).
+    pub written_by_rules: bool,
 }
 
 /// What makes an element the same one.
@@ -280,9 +282,11 @@ impl Table {
 }
 
 impl Set {
-    /// Whether the packet path may add elements (`flags dynamic`).
+    /// Whether the packet path may add or delete elements: `flags dynamic`, or a rule that does so. The
+    /// kernel lets rules write to sets without the flag, too, if they have timeouts (nft_dynset.c asks only
+    /// whether the set's backend can do it).
     pub fn is_dynamic(&self) -> bool {
-        self.flags & crate::netlink::nft::set::F_EVAL != 0
+        self.flags & crate::netlink::nft::set::F_EVAL != 0 || self.written_by_rules
     }
 
     /// Whether it maps keys to data, verdicts or objects.

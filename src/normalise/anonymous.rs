@@ -106,6 +106,14 @@ pub fn expressions(rule_attrs: &[u8]) -> impl Iterator<Item = Attrs<'_>> {
         .map(|expression| expression.nested())
 }
 
+/// The sets to which a rule adds elements, or from which it deletes them.
+pub fn written_sets(rule_attrs: &[u8]) -> impl Iterator<Item = Name> {
+    expressions(rule_attrs)
+        .filter(|expression| expression.find(expr::NAME).is_some_and(|name| name.string() == b"dynset"))
+        .filter_map(reference)
+        .map(|attr| Name(attr.string().to_vec()))
+}
+
 /// The attribute of an expression that names a set or a chain.
 fn reference(expression: Attrs<'_>) -> Option<Attr<'_>> {
     let data = expression.find(expr::DATA)?.nested();

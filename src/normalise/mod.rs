@@ -21,6 +21,7 @@ use crate::model::{
 };
 use crate::netlink::nft::{self, msg};
 use crate::netlink::{Attrs, Malformed};
+use std::collections::BTreeSet;
 
 /// A message that does not have the form that the kernel documents.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +43,7 @@ pub fn normalise(capture: &Capture) -> Result<Ruleset, NormaliseError> {
     for table in ruleset.tables.values_mut() {
         elements::pair_intervals(table);
         anonymous::fold(table);
+        mark_written_sets(table);
     }
     for legacy in &capture.legacy {
         let key =
@@ -49,6 +51,15 @@ pub fn normalise(capture: &Capture) -> Result<Ruleset, NormaliseError> {
         ruleset.tables.insert(key, legacy::parse(&legacy.text));
     }
     Ok(ruleset)
+}
+
+/// Finds the sets whose elements are the packet path's.
+fn mark_written_sets(table: &mut Table) {
+    let rules = table.chains.values().chain(table.anonymous.chains.values()).flat_map(|chain| &chain.rules);
+    let written: BTreeSet<Name> = rules.flat_map(|rule| anonymous::written_sets(&rule.attrs)).collect();
+    for (_, set) in table.sets.iter_mut().filter(|(name, _)| written.contains(name)) {
+        set.written_by_rules = true;
+    }
 }
 
 fn describe(kind: u8) -> &'static str {

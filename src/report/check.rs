@@ -7,7 +7,7 @@ use super::time::{Reference, utc};
 use super::undo::{self, Step};
 use super::wording::{count, host, kinds, short, thousands};
 use super::{Options, gaps, pretty};
-use crate::model::{Change, CheckResult, Gap, Verdict};
+use crate::model::{BaselineRef, Change, CheckResult, Gap, Verdict};
 
 /// Commands up to this length have their remarks aligned.
 const REMARK_COLUMN: usize = 56;
@@ -25,13 +25,7 @@ pub fn text(result: &CheckResult, options: &Options<'_>) -> String {
     if !result.changes.is_empty() {
         let approve = format!("{} approve --reviewed {} -m \"…\"", options.program, review(result));
         let accept = Step { command: approve, remark: String::new() };
-        out.push_str(&next(accept, &result.changes, result.netns.as_deref(), options));
-        push_steps(
-            &mut out,
-            "what was approved",
-            &undo::approved_files(&result.baseline, options),
-            options.width,
-        );
+        out.push_str(&next(accept, &result.changes, &result.baseline, result.netns.as_deref(), options));
     }
     out
 }
@@ -92,11 +86,21 @@ fn review(result: &CheckResult) -> String {
     super::escape::shell_word(&result.review_id).unwrap_or_else(|| "ID".to_owned())
 }
 
-/// `next`: how to accept, how to put back.
-pub(super) fn next(accept: Step, changes: &[Change], netns: Option<&str>, options: &Options<'_>) -> String {
+/// `next`: how to accept, how to put back; where the approved files are, if they are needed for that.
+pub(super) fn next(
+    accept: Step,
+    changes: &[Change],
+    baseline: &BaselineRef,
+    netns: Option<&str>,
+    options: &Options<'_>,
+) -> String {
     let mut out = format!("\n{}\n", paint(HEADING, "next"));
     push_steps(&mut out, "accept it", &[accept], options.width);
-    push_steps(&mut out, "or put it back", &undo::steps(changes, netns), options.width);
+    let back = undo::steps(changes, netns);
+    push_steps(&mut out, "or put it back", &back, options.width);
+    if back.iter().any(Step::needs_file) {
+        push_steps(&mut out, "what was approved", &undo::approved_files(baseline, options), options.width);
+    }
     out
 }
 

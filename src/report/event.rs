@@ -72,7 +72,7 @@ pub fn text(event: &Event, options: &Options<'_>) -> String {
             remark: "prints the approve command for what is live then".to_owned(),
         };
         let netns = event.netns.as_deref();
-        out.push_str(&check::next(accept, &event.changes, netns, options));
+        out.push_str(&check::next(accept, &event.changes, &event.baseline, netns, options));
     }
     out
 }

@@ -21,6 +21,13 @@ pub(super) struct Step {
     pub(super) remark: String,
 }
 
+impl Step {
+    /// Whether it takes text that is not shown beside it: rules and elements are, whole objects are not.
+    pub(super) fn needs_file(&self) -> bool {
+        self.command.ends_with(" FILE")
+    }
+}
+
 fn step(command: String, remark: &str) -> Step {
     Step { command, remark: remark.to_owned() }
 }

@@ -9,6 +9,7 @@ mod baselines;
 mod hostile_text;
 mod odd_tables;
 mod privileges;
+mod raw;
 mod repository;
 mod support;
 mod surroundings;

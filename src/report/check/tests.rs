@@ -92,12 +92,21 @@ next
   or put it back
     nft -a list chain inet filter input         # N: the rule's handle
     nft delete rule inet filter input handle N  # a + rule
+",
+    );
+}
+
+#[test]
+fn the_approved_files_are_named_where_the_way_back_needs_them() {
+    let removed = object(ObjectKind::Set, ChangeKind::Removed, "bl", "set bl { type ipv4_addr; }");
+    let text = plain(&text(&result(vec![removed], vec![]), &options(Some(80))));
+    let expect = "
   what was approved
     # the approved files
     git -C /var/lib/fwdrift/repo ls-tree -r 3f2a91c04d5e baselines/web-01/
     git -C /var/lib/fwdrift/repo show 3f2a91c04d5e:FILE  # one of them
-",
-    );
+";
+    assert!(text.ends_with(expect), "{text}");
 }
 
 #[test]

@@ -1,0 +1,109 @@
+//! What the kernel does that a reader of nf_tables must know, each shown on the real one.
+
+use fwdrift::collect;
+use fwdrift::compare;
+use fwdrift::decode;
+use fwdrift::model::{Item, Ruleset, Source, Text};
+use fwdrift::normalise::normalise;
+use fwdrift::sys::netns::Netns;
+use fwdrift::tool::Tool;
+use std::collections::BTreeSet;
+
+fn load(netns: &Netns, script: &str) {
+    let run = || Tool::find("nft").unwrap().args(["-f", "-"]).input(script.as_bytes().to_vec()).run();
+    netns.run(run).unwrap().unwrap();
+}
+
+fn capture(netns: &Netns) -> Ruleset {
+    normalise(&collect::capture(netns).unwrap().0).unwrap()
+}
+
+#[test]
+fn what_a_rule_adds_to_a_set_without_the_dynamic_flag_is_no_difference() {
+    let netns = Netns::create().unwrap();
+    load(
+        &netns,
+        "table ip t {
+            map seen { typeof ip daddr : meta mark; timeout 5m; }
+            set people { type ipv4_addr; flags timeout; }
+            chain out { type filter hook output priority 0
+                add @seen { ip daddr : 0x00000001 }
+                ip daddr @people drop
+            }
+        }",
+    );
+    let before = capture(&netns);
+    let send = || {
+        Tool::find("ip").unwrap().args(["link", "set", "lo", "up"]).run().unwrap();
+        std::net::UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"x", "127.0.0.1:9").unwrap();
+    };
+    netns.run(send).unwrap();
+    let list = || Tool::find("nft").unwrap().args(["list", "map", "ip", "t", "seen"]).run().unwrap();
+    let listed = netns.run(list).unwrap().stdout;
+    assert!(String::from_utf8_lossy(&listed).contains("127.0.0.1"), "the rule added nothing");
+    let after = capture(&netns);
+    assert_eq!(compare::unmatched(&before, &after).live, BTreeSet::new());
+    assert_eq!(before.digest(), after.digest());
+
+    // A set that no rule writes to is a person's, whatever its flags.
+    load(&netns, "add element ip t people { 192.0.2.1 timeout 1h }");
+    assert_eq!(compare::unmatched(&before, &capture(&netns)).live.len(), 1);
+}
+
+#[test]
+fn a_jump_to_a_chain_that_shares_its_name_with_a_map_can_be_shown() {
+    let netns = Netns::create().unwrap();
+    load(
+        &netns,
+        "table ip t {
+            map twin { type ipv4_addr : mark; }
+            chain twin { accept\n}
+            chain c { jump twin\n}
+        }",
+    );
+    let ruleset = capture(&netns);
+    let (key, table) = ruleset.tables.iter().next().unwrap();
+    let chain = table.chains.keys().find(|name| name.0 == b"c").unwrap();
+    let item = Item::Rule(key.clone(), chain.clone(), 0);
+    let texts = decode::decode(&ruleset, &BTreeSet::from([item.clone()])).unwrap();
+    assert_eq!(texts.get(&item), Some(&Text { text: "jump twin".to_owned(), exact: true }));
+}
+
+#[test]
+fn iptables_words_are_not_used_for_a_chain_of_which_they_do_not_say_all() {
+    let table = |comment: &str| {
+        format!(
+            "table ip filter {{\nchain INPUT {{ {comment} type filter hook input priority 0; policy drop;\n}}\n}}"
+        )
+    };
+    let loaded = |script: &str| {
+        let netns = Netns::create().unwrap();
+        load(&netns, script);
+        capture(&netns)
+    };
+    let (plain, commented) = (loaded(&table("")), loaded(&table("comment \"office hours\";")));
+    let unmatched = compare::unmatched(&plain, &commented);
+    let before = decode::decode(&plain, &unmatched.baseline).unwrap();
+    let after = decode::decode(&commented, &unmatched.live).unwrap();
+    let differences = compare::compare(&plain, &commented, &before, &after).differences;
+    assert_eq!(differences.len(), 1);
+    assert!(differences[0].change.after.as_ref().unwrap().contains("office hours"), "{differences:?}");
+
+    // iptables-save would tell of FORWARD and OUTPUT, too.
+    let whole = Item::Table(plain.tables.keys().next().unwrap().clone());
+    let text = decode::decode(&plain, &BTreeSet::from([whole.clone()])).unwrap().remove(&whole).unwrap();
+    assert!(text.text.starts_with("table ip filter {") && !text.text.contains("FORWARD"), "{text:?}");
+}
+
+#[test]
+fn what_is_gone_from_an_iptables_table_is_iptables_even_if_the_rest_is_not() {
+    let netns = Netns::create().unwrap();
+    load(&netns, "table ip filter {\nchain INPUT { type filter hook input priority 0; policy drop;\n}\n}");
+    let before = capture(&netns);
+    load(&netns, "delete chain ip filter INPUT");
+    let after = capture(&netns);
+    let texts = decode::decode(&before, &compare::unmatched(&before, &after).baseline).unwrap();
+    let differences = compare::compare(&before, &after, &texts, &Default::default()).differences;
+    let found: Vec<_> = differences.iter().map(|d| (d.change.source, d.change.before.as_deref())).collect();
+    assert_eq!(found, [(Source::IptablesNft, Some(":INPUT DROP"))]);
+}

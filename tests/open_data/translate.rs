@@ -1,0 +1,92 @@
+//! Two texts that say the same: what iptables' lines are in nft's words, and what has no order.
+
+use crate::expect::Texts;
+use fwdrift::model::{Change, Source};
+use fwdrift::sys::netns::Netns;
+use fwdrift::tool::Tool;
+use std::collections::BTreeSet;
+
+/// The text of something in iptables' syntax, as nft lists what it loads to. The same text if it is in nft's
+/// syntax already.
+pub fn as_nft(change: &Change, text: &str, what: &Texts) -> String {
+    let (family, table) = (change.family.as_str(), change.table.as_str());
+    if change.source != Source::IptablesNft || !text.starts_with(['*', ':', '-']) {
+        return text.to_owned();
+    }
+    let (program, family) = match family {
+        "ip6" => ("ip6tables-nft-restore", "ip6"),
+        _ => ("iptables-nft-restore", "ip"),
+    };
+    let script = restorable(table, text);
+    let chain = text.strip_prefix(':').or(text.strip_prefix("-A ")).and_then(|rest| rest.split(' ').next());
+    let run = |tool: Tool| tool.run().map_err(|error| error.to_string());
+    let list = || -> Result<String, String> {
+        run(Tool::find(program).unwrap().input(script.clone().into_bytes()))?;
+        let args = ["-s", "list", if chain.is_some() { "chain" } else { "table" }, family, table];
+        let output = run(Tool::find("nft").unwrap().args(args.into_iter().chain(chain)))?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let listed = match Netns::create().unwrap().run(list).unwrap() {
+        Ok(listed) => listed,
+        Err(error) => return format!("{error}\n{script}"),
+    };
+    // Of a chain alone, nft lists: table, chain, its own line, rules, two braces.
+    let lines: Vec<&str> = listed.lines().collect();
+    let inside = |keep: &dyn Fn(&str) -> bool| {
+        let kept = lines[2..lines.len() - 2].iter().filter(|line| keep(line.trim()));
+        kept.map(|line| line.trim()).collect::<Vec<_>>().join("\n")
+    };
+    match what {
+        Texts::Table => listed,
+        Texts::Object(_) | Texts::Element(_) => lines[1..lines.len() - 1].join("\n"),
+        Texts::Head(_) => inside(&|line| line.starts_with("type ")),
+        Texts::Rule(_) => inside(&|line| !line.starts_with("type ")),
+    }
+}
+
+/// Lines of a save as a whole one, in which all that the rules are in and jump to is declared.
+fn restorable(table: &str, text: &str) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with([':', '-'])).collect();
+    let mut chains: BTreeSet<String> = BTreeSet::new();
+    let mut declared: BTreeSet<&str> = BTreeSet::new();
+    for line in lines.iter().filter_map(|line| line.strip_prefix(':')) {
+        chains.insert(format!(":{line} [0:0]\n"));
+        declared.extend(line.split(' ').next());
+    }
+    for line in lines.iter().filter(|line| line.starts_with('-')) {
+        let names = ["-A ", " -j ", " -g "].into_iter().filter_map(|before| line.split_once(before));
+        for name in names.filter_map(|(_, rest)| rest.split(' ').next()) {
+            // Targets that are no chains are in capitals.
+            let builtin = ["INPUT", "FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING"].contains(&name);
+            let target =
+                !builtin && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+            if !target && declared.insert(name) {
+                chains.insert(format!(":{name} {} [0:0]\n", if builtin { "ACCEPT" } else { "-" }));
+            }
+        }
+    }
+    let rules: String = lines.iter().filter(|l| l.starts_with('-')).map(|line| format!("{line}\n")).collect();
+    format!("*{table}\n{}{rules}COMMIT\n", chains.into_iter().collect::<String>())
+}
+
+/// A text without what means nothing in it: line breaks inside an object, and the order of the elements
+/// between two braces (nft sorts them, but not always in the same way).
+pub fn canonical(text: &str) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut out = String::new();
+    let mut rest = words.as_str();
+    while let Some((before, inside)) = rest.split_once("{ ") {
+        out += before;
+        out += "{ ";
+        rest = inside;
+        let end = inside.find(['{', '}']).filter(|end| inside[*end..].starts_with('}'));
+        if let Some(end) = end {
+            let mut elements: Vec<&str> = inside[..end].trim_end().split(", ").collect();
+            elements.sort_unstable();
+            out += &elements.join(", ");
+            out += " ";
+            rest = &inside[end..];
+        }
+    }
+    out + rest
+}
