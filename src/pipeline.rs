@@ -53,7 +53,9 @@ pub fn record(settings: &Settings) -> Result<Recorded, PipelineError> {
     match examine(settings, &repository, Access::ReadWrite) {
         Ok(checked) => append(settings, &repository, &lock, checked),
         Err(error) => {
-            append_failure(settings, &repository, &lock, &error)?;
+            if let Err(second) = append_failure(settings, &repository, &lock, &error) {
+                tracing::warn!("the gap could not be recorded either: {second}");
+            }
             Err(error)
         }
     }

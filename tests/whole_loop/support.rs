@@ -283,12 +283,12 @@ pub fn time(value: &Value) -> DateTime<Utc> {
     value.as_str().unwrap().parse().unwrap()
 }
 
-/// Runs `work` on each case, two at a time, and says which cases failed.
+/// Runs `work` on each case, four at a time (most of it is waiting), and says which cases failed.
 pub fn each<T: Sync>(cases: &[T], name: impl Fn(&T) -> &str + Sync, work: impl Fn(&T) + Sync) {
     let next = std::sync::atomic::AtomicUsize::new(0);
     let failed = std::sync::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for _ in 0..2 {
+        for _ in 0..4 {
             scope.spawn(|| {
                 while let Some(case) = cases.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
                     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(case)));
