@@ -107,3 +107,27 @@ fn what_is_gone_from_an_iptables_table_is_iptables_even_if_the_rest_is_not() {
     let found: Vec<_> = differences.iter().map(|d| (d.change.source, d.change.before.as_deref())).collect();
     assert_eq!(found, [(Source::IptablesNft, Some(":INPUT DROP"))]);
 }
+
+#[test]
+fn bytes_behind_the_end_of_an_interface_name_are_compared_though_nft_does_not_print_them() {
+    let netns = Netns::create().unwrap();
+    load(&netns, "table inet t { chain c { type filter hook input priority 0; iifname \"eth0\" drop; }; }");
+    let before = capture(&netns);
+    // The kernel compares sixteen bytes, so this rule matches no packet any more.
+    let mut forged = before.clone();
+    let rules = forged.tables.values_mut().flat_map(|table| table.chains.values_mut());
+    for rule in rules.flat_map(|chain| &mut chain.rules) {
+        let place = rule.attrs.windows(6).position(|bytes| bytes == b"eth0\0\0").unwrap();
+        rule.attrs[place + 5] = b'x';
+    }
+    let other = Netns::create().unwrap();
+    other.run(|| drop(decode::transplant(&forged).unwrap())).unwrap();
+    let after = capture(&other);
+    let unmatched = compare::unmatched(&before, &after);
+    let old = decode::decode(&before, &unmatched.baseline).unwrap();
+    let new = decode::decode(&after, &unmatched.live).unwrap();
+    let found = compare::compare(&before, &after, &old, &new);
+    assert_eq!((found.differences.len(), found.re_encoded), (1, 0));
+    let change = &found.differences[0].change;
+    assert_eq!((&change.before, change.note.is_some()), (&change.after, true), "{change:?}");
+}

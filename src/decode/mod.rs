@@ -14,7 +14,7 @@ mod transplant;
 
 use crate::collect::{CollectError, links};
 use crate::model::{Backend, Digest, Item, Name, Ruleset, Table, TableKey, Text, text_from_kernel};
-use crate::normalise::{has_extension, references};
+use crate::normalise::{hides_bytes, references};
 use crate::sys::netns::{Netns, NetnsError};
 use crate::sys::socket::{Socket, SocketError};
 use crate::tool::{Tool, ToolError};
@@ -319,16 +319,14 @@ fn rules_of(table: &Table, block: &Block, name: &Name, places: &BTreeSet<usize>)
 fn is_shown_whole(table: &Table, item: &Item) -> bool {
     let whole = |name: &Name, place: usize| {
         let rule = table.chains.get(name).and_then(|chain| chain.rules.get(place));
-        rule.is_some_and(|rule| !has_extension(rule))
+        rule.is_some_and(|rule| !hides_bytes(rule))
     };
     match item {
         Item::Rule(_, name, place) => whole(name, *place),
         Item::Chain(_, name) => {
             table.chains.get(name).is_some_and(|chain| (0..chain.rules.len()).all(|place| whole(name, place)))
         }
-        Item::Table(_) => {
-            table.chains.values().flat_map(|chain| &chain.rules).all(|rule| !has_extension(rule))
-        }
+        Item::Table(_) => table.chains.values().flat_map(|chain| &chain.rules).all(|rule| !hides_bytes(rule)),
         Item::TableHead(_)
         | Item::ChainHead(..)
         | Item::Set(..)

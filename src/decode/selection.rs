@@ -197,7 +197,7 @@ fn devices(attrs: &[u8], hook: u16, list: u16) -> Vec<Vec<u8>> {
 }
 
 /// `NFT_META_IIF`, `NFT_META_OIF`, `NFT_META_SDIF` (linux/netfilter/nf_tables.h).
-const META_INDEX_KEYS: [u32; 3] = [4, 5, 31];
+const META_INDEX_KEYS: [u32; 3] = [4, 5, 33];
 
 /// The numbers in a rule that may be interface indices: all words that it compares with, if it
 /// loads an index at all. One too many costs an interface in the scratch namespace, no more.

@@ -60,9 +60,31 @@ fn hook(chain: &Chain) -> Option<(u32, i32)> {
     Some((number, priority.cast_signed()))
 }
 
-/// Whether a rule uses an xt match or target through nft_compat.
-pub fn has_extension(rule: &Rule) -> bool {
-    expressions(&rule.attrs)
-        .filter_map(|expression| expression.find(expr::NAME))
-        .any(|name| matches!(name.string(), b"match" | b"target"))
+/// `NFT_META_*` keys whose values are names (linux/netfilter/nf_tables.h).
+const META_NAMES: [u32; 7] = [6, 7, 17, 18, 26, 27, 34];
+
+/// Whether nft's text of a rule leaves out what the kernel compares: of many xt extensions it prints the
+/// name only, and of an interface's name what stands before the first NUL, while the kernel compares
+/// all sixteen bytes.
+pub fn hides_bytes(rule: &Rule) -> bool {
+    let mut name_loaded = false;
+    for expression in expressions(&rule.attrs) {
+        let data = expression.find(expr::DATA).map(|data| data.nested());
+        match expression.find(expr::NAME).map(|name| name.string()) {
+            Some(b"match" | b"target") => return true,
+            Some(b"meta") => {
+                let key = data.and_then(|data| data.find(expr::META_KEY)?.be32());
+                name_loaded = key.is_some_and(|key| META_NAMES.contains(&key));
+            }
+            Some(b"cmp") if name_loaded => {
+                let value = data.and_then(|data| data.find(expr::CMP_DATA)?.nested().find(expr::DATA_VALUE));
+                let unprinted = value.map_or(&[][..], |value| &value.payload[value.string().len()..]);
+                if unprinted.iter().any(|byte| *byte != 0) {
+                    return true;
+                }
+            }
+            _ => {}
+        }
+    }
+    false
 }
