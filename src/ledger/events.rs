@@ -167,13 +167,15 @@ fn write_event<'a>(
     let mut content = files.clone();
     content.insert(EVENT_FILE.to_owned(), event_json(git, event)?);
     let tree = tree::write(git, &content)?;
-    let tree = git.find_tree(tree).map_err(fail())?;
+    // libgit2 says that it wrote an object for which there was no room.
+    let unwritten = |_| git2::Error::from_str("target OID for the reference doesn't exist");
+    let tree = git.find_tree(tree).map_err(unwritten).map_err(fail())?;
     let author = event_signature(&event.author, host, event.time).map_err(fail())?;
     let committer = service_signature(host, event.recorded_at).map_err(fail())?;
     let parents: Vec<&Commit<'_>> = previous.into_iter().collect();
     let text = message::of_event(event);
     let commit = git.commit(None, &author, &committer, &text, &tree, &parents).map_err(fail())?;
-    git.find_commit(commit).map_err(fail())
+    git.find_commit(commit).map_err(unwritten).map_err(fail())
 }
 
 fn event_json(git: &git2::Repository, event: &Event) -> Result<Vec<u8>, LedgerError> {

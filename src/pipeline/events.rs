@@ -207,6 +207,9 @@ fn first_event(checked: &Checked) -> Event {
 }
 
 fn bare_event(checked: &Checked) -> Event {
+    // The trail may have been read only for what ended.
+    let mut gaps = checked.result.gaps.clone();
+    gaps.extend(checked.trail.gaps().iter().filter(|gap| !checked.result.gaps.contains(gap)).cloned());
     Event {
         schema: SCHEMA.to_owned(),
         seq: 0,
@@ -226,6 +229,6 @@ fn bare_event(checked: &Checked) -> Event {
         changes: Vec::new(),
         open: checked.result.changes.iter().map(|change| change.id.clone()).collect(),
         approval: None,
-        gaps: checked.result.gaps.clone(),
+        gaps,
     }
 }
