@@ -66,6 +66,8 @@ pub fn record(settings: &Settings) -> Result<Recorded, PipelineError> {
 pub struct Accepted {
     /// The changes that are approved now.
     pub changes: Vec<Change>,
+    /// The directory on `main`.
+    pub path: String,
     /// The commit, and what became of the working tree.
     pub approved: Approved,
     /// By whom.
@@ -123,14 +125,14 @@ pub fn approve(
         ticket: request.ticket.clone(),
         changes: chosen.into_iter().collect(),
     };
-    let parent = checked.baseline.commit.clone();
+    let (parent, path) = (checked.baseline.commit.clone(), checked.baseline.path.clone());
     // First who made the changes, if that is not written down yet; then who approved them.
     let found = append(settings, &repository, &lock, checked)?;
     let approved = repository.approve(&lock, &settings.host, &files, &identity, &message, Some(&parent))?;
     let recorded = examine(settings, &repository, Access::ReadWrite)
         .and_then(|checked| append(settings, &repository, &lock, checked))?;
     let events = found.events.into_iter().chain(recorded.events).collect();
-    Ok(Some(Accepted { changes, approved, identity, events }))
+    Ok(Some(Accepted { changes, path, approved, identity, events }))
 }
 
 /// Makes the repository and the first approved baseline: of the live state, or of `authored` files.

@@ -131,3 +131,20 @@ fn bytes_behind_the_end_of_an_interface_name_are_compared_though_nft_does_not_pr
     let change = &found.differences[0].change;
     assert_eq!((&change.before, change.note.is_some()), (&change.after, true), "{change:?}");
 }
+
+#[test]
+fn the_text_of_a_large_set_has_all_its_elements_and_no_size_that_nobody_gave() {
+    const COUNT: usize = 20_000;
+    let addresses: Vec<String> = (0..COUNT).map(|n| format!("10.0.{}.{}", n >> 8, n & 255)).collect();
+    let netns = Netns::create().unwrap();
+    load(
+        &netns,
+        &format!("table ip t {{ set s {{ type ipv4_addr; elements = {{ {} }}; }}; }}", addresses.join(",")),
+    );
+    let ruleset = capture(&netns);
+    let whole = Item::Table(ruleset.tables.keys().next().unwrap().clone());
+    let text =
+        decode::decode(&ruleset, &BTreeSet::from([whole.clone()])).unwrap().remove(&whole).unwrap().text;
+    assert_eq!(text.matches("10.0.").count(), COUNT);
+    assert!(!text.contains("size"));
+}

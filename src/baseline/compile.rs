@@ -211,9 +211,20 @@ fn accepted<T>(result: Result<T, ToolError>, path: &str, directory: &Path) -> Re
         Ok(_) => Ok(()),
         Err(ToolError::Failed { stderr, .. }) => {
             let scratch = format!("{}/", directory.to_string_lossy());
-            Err(CompileError::Refused { path: path.to_owned(), message: stderr.replace(&scratch, "") })
+            let lines = stderr.replace(&scratch, "");
+            let lines: Vec<String> = lines.lines().map(shortened).collect();
+            Err(CompileError::Refused { path: path.to_owned(), message: lines.join("\n") })
         }
         Err(error) => Err(CompileError::Tool(error)),
+    }
+}
+
+/// A tool repeats the line that it refuses, whose elements may go into the thousands.
+fn shortened(line: &str) -> String {
+    const SHOWN: usize = 240;
+    match line.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{} …", line[..end].trim_end()),
+        None => line.to_owned(),
     }
 }
 

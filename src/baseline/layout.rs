@@ -86,6 +86,11 @@ pub fn captured_text(content: &[u8]) -> Option<&str> {
     text.strip_prefix(CAPTURED)?.strip_prefix('\n')?.strip_suffix('\n')
 }
 
+/// Whether a file is part of the ruleset (a README is not).
+pub fn is_ruleset(path: &str) -> bool {
+    role(path) != Role::Other
+}
+
 /// Whether a person wrote any of the nft files (then they are not ours to rewrite).
 pub fn is_authored(files: &Files) -> bool {
     files.iter().any(|(path, content)| match role(path) {

@@ -16,5 +16,5 @@ pub use crate::model::Files;
 pub use adopt::{AdoptError, adopt};
 pub use cache::{Access, Cache};
 pub use compile::{CompileError, compile};
-pub use layout::is_authored;
+pub use layout::{is_authored, is_ruleset};
 pub use render::{RenderError, render};

@@ -3,9 +3,10 @@
 use super::output::Output;
 use crate::config::{Format, Settings};
 use crate::ledger::WorkingTree;
-use crate::model::{Change, CheckResult};
-use crate::pipeline::{self, Request, Selection};
+use crate::model::{BaselineRef, Change, CheckResult};
+use crate::pipeline::{self, Accepted, Request, Selection};
 use crate::report;
+use crate::report::outcome::{self, Approved};
 use std::io::{IsTerminal, Write};
 
 /// Arguments of `approve`.
@@ -38,7 +39,7 @@ pub struct Args {
 
 /// Approves, and says what was approved by whom.
 pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Result<u8> {
-    settings.require_format("approve", &[Format::Text])?;
+    settings.require_format("approve", &[Format::Text, Format::Json])?;
     let selection = match args.ids.is_empty() {
         true => Selection::All,
         false => Selection::Ids(args.ids.clone()),
@@ -50,24 +51,31 @@ pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Res
         ticket: args.ticket.clone(),
         replace_authored: args.replace_authored,
     };
-    let ask = args.reviewed.is_none() && !args.yes && std::io::stdin().is_terminal();
-    let outcome = pipeline::approve(settings, &request, |result, changes| match ask {
+    let ask = args.reviewed.is_none()
+        && !args.yes
+        && std::io::stdin().is_terminal()
+        && settings.format == Format::Text;
+    let accepted = pipeline::approve(settings, &request, |result, changes| match ask {
         true => confirmed(result, changes, output),
         false => Ok(true),
     })?;
-    let Some(outcome) = outcome else {
+    if settings.format == Format::Json {
+        output.print(&outcome::approve_json(&described(settings, args, accepted.as_ref())))?;
+        return Ok(0);
+    }
+    let Some(accepted) = accepted else {
         output.print(&format!("{}: in sync; there is nothing to approve.\n", settings.host))?;
         return Ok(0);
     };
-    let commit = outcome.approved.commit.as_str();
-    let identity = report::escape::terminal(&outcome.identity.to_string());
+    let commit = accepted.approved.commit.as_str();
+    let identity = report::escape::terminal(&accepted.identity.to_string());
     output.print(&format!(
         "Approved {} on {} as {identity} (commit {}).\n",
-        counted(outcome.changes.len()),
+        counted(accepted.changes.len()),
         settings.host,
         &commit[..commit.len().min(10)],
     ))?;
-    match outcome.approved.working_tree {
+    match accepted.approved.working_tree {
         WorkingTree::Updated | WorkingTree::NotOnMain => {}
         WorkingTree::Kept(paths) => super::output::complain(&format!(
             "note: edited files in the working tree were left as they are: {}\n",
@@ -79,6 +87,21 @@ pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Res
         )),
     }
     Ok(0)
+}
+
+fn described(settings: &Settings, args: &Args, accepted: Option<&Accepted>) -> Approved {
+    let baseline = accepted.map(|accepted| BaselineRef {
+        commit: accepted.approved.commit.as_str().to_owned(),
+        path: accepted.path.clone(),
+    });
+    Approved {
+        host: settings.host.to_string(),
+        baseline,
+        approver: accepted.map(|accepted| accepted.identity.to_string()),
+        reason: args.message.clone(),
+        ticket: args.ticket.clone(),
+        changes: accepted.map(|accepted| accepted.changes.clone()).unwrap_or_default(),
+    }
 }
 
 /// Shows what is about to be approved and asks.

@@ -2,7 +2,8 @@
 
 use super::output::Output;
 use crate::config::{Format, Settings};
-use crate::model::Verdict;
+use crate::model::{BaselineRef, Verdict};
+use crate::report::outcome::{self, Initialised};
 use crate::{pipeline, report};
 use std::path::PathBuf;
 
@@ -16,8 +17,17 @@ pub struct Args {
 
 /// Makes the repository and the first baseline.
 pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Result<u8> {
-    settings.require_format("init", &[Format::Text])?;
+    settings.require_format("init", &[Format::Text, Format::Json])?;
     let (baseline, recorded) = pipeline::init(settings, &args.from)?;
+    if settings.format == Format::Json {
+        output.print(&outcome::init_json(&Initialised {
+            host: settings.host.to_string(),
+            repo: settings.repo.to_string_lossy().into_owned(),
+            baseline: BaselineRef { commit: baseline.commit, path: baseline.path },
+            verdict: recorded.result.verdict,
+        }))?;
+        return Ok(0);
+    }
     let short = &baseline.commit[..baseline.commit.len().min(10)];
     let program = output.program().to_owned();
     let mut text = format!(

@@ -77,13 +77,13 @@ fn read(socket: &mut Socket) -> Result<(Vec<RawMessage>, Dump), NftablesError> {
             return Ok((messages, Dump::Interrupted));
         }
     }
-    let sets: Vec<(u8, Vec<u8>, bool)> = messages
+    let sets: Vec<Wanted> = messages
         .iter()
         .filter(|message| message.kind == msg::NEWSET)
-        .filter_map(|message| Some((message.family, elements_of(&message.attrs)?, is_steady(&message.attrs))))
+        .filter_map(|message| Wanted::of(message.family, &message.attrs))
         .collect();
-    for (family, attrs, steady) in sets {
-        match elements(socket, family, &attrs, steady) {
+    for set in sets {
+        match elements(socket, &set) {
             Ok((found, Dump::Whole)) => messages.extend(found),
             Ok((_, Dump::Interrupted)) => return Ok((messages, Dump::Interrupted)),
             // The set went away between the two dumps.
@@ -103,29 +103,43 @@ fn read(socket: &mut Socket) -> Result<(Vec<RawMessage>, Dump), NftablesError> {
     Ok((messages, Dump::Whole))
 }
 
-/// Whether only transactions change the set: no packet path that adds elements, no timeout that removes them.
-fn is_steady(set: &[u8]) -> bool {
-    let flags = Attrs(set).find(nft::set::FLAGS).and_then(|attr| attr.be32()).unwrap_or(0);
-    flags & (nft::set::F_EVAL | nft::set::F_TIMEOUT) == 0
+/// A set whose elements are to be read.
+struct Wanted {
+    family: u8,
+    /// The request: the set's table and its name.
+    request: Vec<u8>,
+    /// Whether only transactions change it: no packet path that adds elements, no timeout that removes them.
+    steady: bool,
+    /// How many elements the kernel says that it has (`NFTA_SET_COUNT`, since Linux 6.16).
+    count: Option<u32>,
 }
 
-/// Steady sets with more elements than this are read until two readings agree.
+impl Wanted {
+    fn of(family: u8, set: &[u8]) -> Option<Self> {
+        let number = |kind| Attrs(set).find(kind).and_then(|attr| attr.be32());
+        let flags = number(nft::set::FLAGS).unwrap_or(0);
+        Some(Self {
+            family,
+            request: elements_of(set)?,
+            steady: flags & (nft::set::F_EVAL | nft::set::F_TIMEOUT) == 0,
+            count: number(nft::set::COUNT),
+        })
+    }
+}
+
+/// Steady sets with more elements than this are read until a reading has as many as the kernel counts, or
+/// two readings agree.
 const READ_ONCE: usize = 100;
 
 /// One set's elements. While the kernel moves a large set to a larger hash table, as it does just after
 /// such a set was loaded, a dump leaves elements out or repeats them, and is not marked as interrupted
 /// (nft_set_hash.c counts entries to find its place again).
-fn elements(
-    socket: &mut Socket,
-    family: u8,
-    request: &[u8],
-    steady: bool,
-) -> Result<(Vec<RawMessage>, Dump), NftablesError> {
+fn elements(socket: &mut Socket, set: &Wanted) -> Result<(Vec<RawMessage>, Dump), NftablesError> {
     let mut last: Option<BTreeSet<Vec<u8>>> = None;
     for attempt in 1..=ATTEMPTS {
         let mut messages = Vec::new();
-        let state = dump(socket, msg::GETSETELEM, &nfgenmsg(family), request, &mut messages)?;
-        if state == Dump::Interrupted || !steady {
+        let state = dump(socket, msg::GETSETELEM, &nfgenmsg(set.family), &set.request, &mut messages)?;
+        if state == Dump::Interrupted || !set.steady {
             return Ok((messages, state));
         }
         let lists =
@@ -135,7 +149,8 @@ fn elements(
             return Ok((messages, state));
         }
         let keys: BTreeSet<Vec<u8>> = all.iter().map(|element| key_of(element.nested())).collect();
-        if keys.len() == all.len() && last.as_ref() == Some(&keys) {
+        let counted = set.count.is_some_and(|count| count as usize == keys.len());
+        if keys.len() == all.len() && (counted || last.as_ref() == Some(&keys)) {
             return Ok((messages, state));
         }
         last = Some(keys);

@@ -75,6 +75,29 @@ pub fn parse(listing: &str) -> BTreeMap<String, TableListing> {
     tables
 }
 
+/// The listing without the `size` of these sets, each given by its table's first line and its name.
+pub fn without_sizes(listing: &str, sets: &BTreeSet<(String, String)>) -> String {
+    if sets.is_empty() {
+        return listing.to_owned();
+    }
+    let (mut table, mut inside) = (String::new(), false);
+    let mut kept = String::with_capacity(listing.len());
+    for line in listing.split_inclusive('\n') {
+        let plain = without_handle(line.trim_end_matches('\n'));
+        if plain.starts_with("table ") {
+            table = plain.to_owned();
+        } else if let Some(head) = plain.strip_prefix('\t').filter(|head| !head.starts_with('\t')) {
+            let name = head.strip_prefix("set ").or(head.strip_prefix("map ")).unwrap_or_default();
+            let name = name.strip_suffix(" {").unwrap_or_default();
+            inside = sets.contains(&(table.clone(), name.to_owned()));
+        }
+        if !(inside && plain.starts_with("\t\tsize ")) {
+            kept.push_str(line);
+        }
+    }
+    kept
+}
+
 impl Block {
     /// The object's text: first line, content, closing brace; at no indent, without handles.
     pub fn text(&self) -> String {

@@ -190,7 +190,11 @@ fn list_in_scratch(ruleset: &Ruleset, items: &[&Item]) -> Result<BTreeMap<Item, 
     let interfaces =
         selection::interfaces(ruleset, selected.iter().map(|(_, table, chosen, _)| (*table, chosen)));
     let mut batch = transplant::Batch::new();
+    let mut hinted = BTreeSet::new();
     for (key, table, selection, _) in &selected {
+        let whole = selection.sets.iter().filter(|(_, with_elements)| **with_elements).map(|(name, _)| name);
+        let sized = whole.filter(|name| table.sets.get(name).and_then(transplant::size_hint).is_some());
+        hinted.extend(sized.map(|name| (format!("table {key} {{"), name.to_string())));
         batch.add_table(key, &guard::without_line_breaks(table), selection);
     }
     let netns = scratch(&interfaces)?;
@@ -198,7 +202,8 @@ fn list_in_scratch(ruleset: &Ruleset, items: &[&Item]) -> Result<BTreeMap<Item, 
         // The socket stays open while the tools run: a table with the owner flag lives as long as it.
         let _owner = load(batch)?;
         let output = Tool::find("nft")?.scratch().args(["-s", "-a", "list", "ruleset"]).run()?;
-        let listings = listing::parse(&text_from_kernel(&output.stdout));
+        let text = listing::without_sizes(&text_from_kernel(&output.stdout), &hinted);
+        let listings = listing::parse(&text);
         let mut texts = BTreeMap::new();
         for (key, table, selection, items) in &selected {
             let listing = listings.get(&format!("table {key} {{"));

@@ -102,7 +102,7 @@ impl Batch {
         }
         for (name, with_elements) in &selection.sets {
             if let Some(set) = content.sets.get(name) {
-                self.add_set(key, name, set);
+                self.add_set(key, name, set, size_hint(set).filter(|_| *with_elements));
                 if *with_elements {
                     self.add_elements(key, name, set.elements.values().flat_map(|e| &e.attrs));
                 }
@@ -142,10 +142,21 @@ impl Batch {
         self.make(msg::NEWFLOWTABLE, key.family, attrs, format!("flowtable {name} of table {key}"));
     }
 
-    fn add_set(&mut self, key: &TableKey, name: &Name, content: &Set) {
+    fn add_set(&mut self, key: &TableKey, name: &Name, content: &Set, size: Option<u32>) {
         self.next_id += 1;
         let mut attrs = AttrWriter::new();
-        attrs.string(set::TABLE, &key.name.0).string(set::NAME, &name.0).raw(&content.attrs);
+        attrs.string(set::TABLE, &key.name.0).string(set::NAME, &name.0);
+        match size {
+            None => attrs.raw(&content.attrs),
+            Some(size) => {
+                let given = Attrs(&content.attrs);
+                attrs.raw(without(given, &[set::DESC]).as_bytes());
+                attrs.nested(set::DESC, |desc| {
+                    desc.be32(set::DESC_SIZE, size);
+                    desc.raw(given.find(set::DESC).map_or(&[][..], |desc| desc.payload));
+                })
+            }
+        };
         attrs.be32(set::ID, self.next_id);
         self.make(msg::NEWSET, key.family, attrs, format!("set {name} of table {key}"));
     }
@@ -188,7 +199,7 @@ impl Batch {
         let Some(set) = content.sets.get(name) else { return };
         let Some(found) = set.elements.get(element) else { return };
         let alone = single_element_set(number);
-        self.add_set(key, &alone, set);
+        self.add_set(key, &alone, set, None);
         self.add_elements(key, &alone, found.attrs.iter());
     }
 
@@ -196,7 +207,7 @@ impl Batch {
         let mut bound = BTreeMap::new();
         for name in references(&source.attrs) {
             if let Some(set) = anonymous.sets.get(&name) {
-                self.add_set(key, &name, set);
+                self.add_set(key, &name, set, None);
                 self.add_elements(key, &name, set.elements.values().flat_map(|e| &e.attrs));
             } else if let Some(chain) = anonymous.chains.get(&name) {
                 let id = self.add_bound_chain(key, &chain.attrs);
@@ -229,6 +240,18 @@ impl Batch {
         self.make(msg::NEWCHAIN, key.family, attrs, format!("a bound chain of table {key}"));
         self.next_id
     }
+}
+
+/// Sets with more elements than this are made with a size.
+const GROWS: usize = 100;
+
+/// The size with which a large hash set is made although it has none of its own. Without one the kernel
+/// lets its hash table grow after the elements came, and a listing made meanwhile leaves some out
+/// (net/netfilter/nft_set_hash.c). The listing then says `size`, which `listing::without_sizes` removes.
+pub fn size_hint(set: &Set) -> Option<u32> {
+    let given = Attrs(&set.attrs).find(set::DESC).and_then(|desc| desc.nested().find(set::DESC_SIZE));
+    let hashed = set.flags & (set::F_INTERVAL | set::F_EVAL | set::F_ANONYMOUS) == 0;
+    u32::try_from(set.elements.len()).ok().filter(|_| set.elements.len() > GROWS && hashed && given.is_none())
 }
 
 /// The name of the set that holds the n-th single element.

@@ -98,6 +98,7 @@ pub mod set {
     pub const KEY_LEN: u16 = 5;
     pub const DATA_TYPE: u16 = 6;
     pub const DESC: u16 = 9;
+    pub const DESC_SIZE: u16 = 1;
     pub const ID: u16 = 10;
     pub const USERDATA: u16 = 13;
     pub const PAD: u16 = 14;

@@ -1,6 +1,7 @@
 //! What an approver chooses, and the files that it makes. Pure.
 
 use super::PipelineError;
+use crate::baseline;
 use crate::model::{Change, Files, Ruleset};
 use std::collections::BTreeSet;
 
@@ -59,7 +60,7 @@ pub(super) fn lasting(ruleset: &Ruleset) -> Ruleset {
 /// Rendered files, with those of the old baseline that are no rulesets (a README).
 pub(super) fn with_other_files(mut files: Files, old: &Files) -> Files {
     for (path, content) in old {
-        if !path.starts_with("nft/") && !path.starts_with("iptables/") {
+        if !baseline::is_ruleset(path) {
             files.insert(path.clone(), content.clone());
         }
     }

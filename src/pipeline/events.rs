@@ -7,7 +7,7 @@ use crate::attribute;
 use crate::baseline::{self, Access, Cache};
 use crate::config::Settings;
 use crate::ledger::{Lock, Repository};
-use crate::model::{Author, Backend, BaselineRef, Capture, Change, Event, EventKind, Gap, Window};
+use crate::model::{Author, Backend, BaselineRef, Capture, Change, Event, EventKind, Files, Gap, Window};
 use crate::normalise;
 use crate::record::{Cause, Draft, Memory, plan};
 use chrono::Utc;
@@ -26,11 +26,7 @@ pub(super) fn append(
     let blind = blinding(&checked.result.gaps);
     let mut entries = Vec::new();
     if !events.is_empty() {
-        let files = baseline::render(&lasting(&checked.live))?;
-        if blind.is_empty() {
-            let cache = Cache::new(repository.cache_dir(), Access::ReadWrite);
-            cache.insert(&files, &checked.capture.interfaces, &captured_again(&checked));
-        }
+        let files = live_files(repository, &checked)?;
         entries = repository.append(lock, &settings.host, &files, events)?;
     }
     let head = match entries.last() {
@@ -52,6 +48,22 @@ pub(super) fn append(
     };
     memory.write(repository, &settings.host)?;
     Ok(Recorded { result: checked.result, events: entries })
+}
+
+/// The live state as files. In sync with captured files, it is what these say.
+fn live_files(repository: &Repository, checked: &Checked) -> Result<Files, PipelineError> {
+    let approved = &checked.baseline.files;
+    let sighted = blinding(&checked.result.gaps).is_empty();
+    if checked.result.changes.is_empty() && sighted && !baseline::is_authored(approved) {
+        let rulesets = approved.iter().filter(|(path, _)| baseline::is_ruleset(path));
+        return Ok(rulesets.map(|(path, content)| (path.clone(), content.clone())).collect());
+    }
+    let files = baseline::render(&lasting(&checked.live))?;
+    if sighted {
+        let cache = Cache::new(repository.cache_dir(), Access::ReadWrite);
+        cache.insert(&files, &checked.capture.interfaces, &captured_again(checked));
+    }
+    Ok(files)
 }
 
 /// A look that failed altogether is a gap: recorded once, until a look succeeds or fails in another way. All

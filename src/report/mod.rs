@@ -12,6 +12,7 @@ pub mod escape;
 pub mod event;
 mod gaps;
 pub mod log;
+pub mod outcome;
 pub mod show;
 mod style;
 pub mod time;

@@ -329,3 +329,20 @@ fn the_approver_is_the_person_that_git_or_the_login_names() {
         assert_eq!(author.trim(), format!("nobody <nobody@{NAME}>"));
     }
 }
+
+#[test]
+fn what_init_and_approve_did_is_one_object_for_programs() {
+    let host = Host::bare();
+    host.nft(RULES);
+    let made: Value = serde_json::from_str(&host.run(&["init", "--format", "json"]).ended(0)).unwrap();
+    assert_eq!((&made["schema"], &made["verdict"]), (&"fwdrift.init/1".into(), &"in_sync".into()));
+    assert_eq!(made["baseline"]["commit"], host.git(&["rev-parse", "main"]).trim());
+    host.nft(MADE);
+    let approve = ["approve", "--format", "json", "-m", "why", "--ticket", "CHG-1"];
+    let approved: Value = serde_json::from_str(&host.run(&approve).ended(0)).unwrap();
+    assert_eq!((&approved["schema"], &approved["ticket"]), (&"fwdrift.approve/1".into(), &"CHG-1".into()));
+    assert_eq!(approved["baseline"]["commit"], host.git(&["rev-parse", "main"]).trim());
+    assert_eq!(approved["changes"].as_array().map(Vec::len), Some(3));
+    let again: Value = serde_json::from_str(&host.run(&approve).ended(0)).unwrap();
+    assert_eq!((&again["baseline"], again["changes"].as_array().map(Vec::len)), (&Value::Null, Some(0)));
+}
