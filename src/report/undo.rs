@@ -147,7 +147,32 @@ fn nft_way(change: &Change, table: &str, chain: Option<&str>) -> Vec<Step> {
         (object, ChangeKind::Added, _, Some(name)) => {
             vec![step(format!("nft delete {object} {table} {name}"), "refused while a rule uses it")]
         }
+        (ObjectKind::Chain, ChangeKind::Modified, Some(chain), _) => match policy_alone(change) {
+            Some(policy) => {
+                vec![step(
+                    format!("nft 'chain {table} {chain} {{ policy {policy}; }}'"),
+                    "the approved policy",
+                )]
+            }
+            None => vec![load_file()],
+        },
         (_, ChangeKind::Removed | ChangeKind::Modified | ChangeKind::Moved, ..) => vec![load_file()],
+    }
+}
+
+/// The approved policy, where nothing else of the chain's definition changed.
+fn policy_alone(change: &Change) -> Option<&'static str> {
+    let (before, after) = (change.before.as_deref()?, change.after.as_deref()?);
+    let swap = |from: &str, to: &str| {
+        let (from, to) = (format!("policy {from};"), format!("policy {to};"));
+        before.matches(&from).count() == 1 && before.replace(&from, &to) == after
+    };
+    if swap("accept", "drop") {
+        Some("accept")
+    } else if swap("drop", "accept") {
+        Some("drop")
+    } else {
+        None
     }
 }
 

@@ -1,4 +1,4 @@
-//! The JSON of `check` is what DESIGN.md §4 says; the exit code is the verdict; stdout is the result alone.
+//! The JSON of `check` is what docs/formats.md says; the exit code is the verdict; stdout is the result alone.
 
 use crate::support::{Host, NAME, RULES, snapshot, time};
 use serde_json::Value;
@@ -86,4 +86,20 @@ fn what_cannot_be_determined_ends_with_2_and_prints_no_result() {
     assert!(host.run(&elsewhere).failed().contains("no baseline for web-77"));
     assert_eq!(host.run(&["check", "--no-such-option"]).code, Some(2));
     assert_eq!(host.run(&["check", "--format", "markdown"]).code, Some(2));
+}
+
+#[test]
+fn the_printed_way_back_of_a_flipped_policy_puts_it_back_and_touches_nothing_else() {
+    let host = Host::new(RULES);
+    host.nft("chain inet filter input { policy accept; }");
+    let said = host.run(&["check"]).ended(1);
+    let command = said.lines().find_map(|line| {
+        let command = line.trim_start();
+        command.contains("{ policy drop; }'").then(|| command.split("  #").next().unwrap().to_owned())
+    });
+    let command = command.unwrap_or_else(|| panic!("{said}"));
+    // It is printed for the test's `--netns` path; here it is run inside.
+    let inside = command.split_once("nft '").map(|(_, rest)| format!("nft '{rest}")).unwrap();
+    host.sh(&inside);
+    host.check(0);
 }
