@@ -113,23 +113,28 @@ fn bytes_behind_the_end_of_an_interface_name_are_compared_though_nft_does_not_pr
     let netns = Netns::create().unwrap();
     load(&netns, "table inet t { chain c { type filter hook input priority 0; iifname \"eth0\" drop; }; }");
     let before = capture(&netns);
-    // The kernel compares sixteen bytes, so this rule matches no packet any more.
-    let mut forged = before.clone();
-    let rules = forged.tables.values_mut().flat_map(|table| table.chains.values_mut());
-    for rule in rules.flat_map(|chain| &mut chain.rules) {
-        let place = rule.attrs.windows(6).position(|bytes| bytes == b"eth0\0\0").unwrap();
-        rule.attrs[place + 5] = b'x';
-    }
-    let other = Netns::create().unwrap();
-    other.run(|| drop(decode::transplant(&forged).unwrap())).unwrap();
-    let after = capture(&other);
-    let unmatched = compare::unmatched(&before, &after);
-    let old = decode::decode(&before, &unmatched.baseline).unwrap();
-    let new = decode::decode(&after, &unmatched.live).unwrap();
-    let found = compare::compare(&before, &after, &old, &new);
-    assert_eq!((found.differences.len(), found.re_encoded), (1, 0));
-    let change = &found.differences[0].change;
-    assert_eq!((&change.before, change.note.is_some()), (&change.after, true), "{change:?}");
+    // The kernel compares sixteen bytes, so such a rule matches no packet any more.
+    let change_with = |byte: u8| {
+        let mut forged = before.clone();
+        let rules = forged.tables.values_mut().flat_map(|table| table.chains.values_mut());
+        for rule in rules.flat_map(|chain| &mut chain.rules) {
+            let place = rule.attrs.windows(6).position(|bytes| bytes == b"eth0\0\0").unwrap();
+            rule.attrs[place + 5] = byte;
+        }
+        let other = Netns::create().unwrap();
+        other.run(|| drop(decode::transplant(&forged).unwrap())).unwrap();
+        let after = capture(&other);
+        let unmatched = compare::unmatched(&before, &after);
+        let old = decode::decode(&before, &unmatched.baseline).unwrap();
+        let new = decode::decode(&after, &unmatched.live).unwrap();
+        let mut found = compare::compare(&before, &after, &old, &new);
+        assert_eq!((found.differences.len(), found.re_encoded), (1, 0));
+        found.differences.remove(0).change
+    };
+    let (one, other) = (change_with(b'x'), change_with(b'y'));
+    assert_eq!((&one.before, one.note.is_some()), (&one.after, true), "{one:?}");
+    assert_ne!(one.id, other.id, "two changes that print alike are two changes");
+    assert_eq!(one.id, change_with(b'x').id);
 }
 
 #[test]

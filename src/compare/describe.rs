@@ -1,0 +1,106 @@
+//! A pair of objects as a change for people: its words, its source, its id. Pure.
+
+use super::{Fingerprint, Pair};
+use crate::model::{
+    Author, Backend, Change, ChangeKind, Digest, Item, Name, Ruleset, Source, TableKey, Text,
+};
+use crate::normalise::is_iptables_shaped;
+use std::collections::HashMap;
+
+/// The change of a pair, with an id that is the same at every run for the same drift: it is taken over
+/// what the change is, not over where in the chain it stands.
+pub(super) fn describe(
+    baseline: &Ruleset,
+    live: &Ruleset,
+    pair: &Pair,
+    old: Option<&Text>,
+    new: Option<&Text>,
+    seen: &mut HashMap<String, u32>,
+) -> Change {
+    let item = pair.after.as_ref().or(pair.before.as_ref());
+    // A table can lose iptables' shape by the very change: what is gone was the old table's.
+    let sides = if pair.kind == ChangeKind::Removed { [baseline, live] } else { [live, baseline] };
+    let (source, family, table) = match item.map(Item::table) {
+        Some(key) => (source_of(key, sides), key.family.to_string(), key.name.to_string()),
+        None => (Source::Nft, String::new(), String::new()),
+    };
+    let text = |side: Option<&Text>| side.map(|text| text.text.clone());
+    let mut change = Change {
+        id: String::new(),
+        kind: pair.kind,
+        source,
+        family,
+        table,
+        chain: pair.chain.as_ref().map(Name::to_string),
+        object: pair.object,
+        name: pair.name.as_ref().map(Name::to_string),
+        before: text(old),
+        after: text(new),
+        position: pair.position,
+        note: note(old, new),
+        severity: None,
+        impact: None,
+        author: Author::unknown(None, Vec::new()),
+        time: None,
+    };
+    change.id = id_of(&change, seen);
+    change
+}
+
+/// Where texts do not say all, the reader is told.
+fn note(old: Option<&Text>, new: Option<&Text>) -> Option<String> {
+    let inexact = [old, new].into_iter().flatten().any(|text| !text.exact);
+    match (old, new) {
+        (Some(old), Some(new)) if inexact && old.text == new.text => {
+            Some("the two have other bytes, but no tool prints the difference".to_owned())
+        }
+        // A text that no tool made says itself what is missing.
+        _ if [old, new].into_iter().flatten().any(|text| text.text.starts_with("(no tool")) => None,
+        _ if inexact => Some(
+            "the text does not show all of it: nft prints only the names of xt extensions, and not every byte"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+fn source_of(key: &TableKey, sides: [&Ruleset; 2]) -> Source {
+    match key.backend {
+        Backend::Legacy => Source::IptablesLegacy,
+        Backend::NfTables => {
+            let table = sides.iter().find_map(|side| side.tables.get(key));
+            match table.is_some_and(|table| is_iptables_shaped(key, table)) {
+                true => Source::IptablesNft,
+                false => Source::Nft,
+            }
+        }
+    }
+}
+
+fn id_of(change: &Change, seen: &mut HashMap<String, u32>) -> String {
+    let text =
+        |option: &Option<String>| option.clone().map_or_else(|| "-".to_owned(), |text| format!("={text}"));
+    let parts = [
+        change.kind.as_str().to_owned(),
+        change.source.as_str().to_owned(),
+        change.family.clone(),
+        change.table.clone(),
+        text(&change.chain),
+        change.object.as_str().to_owned(),
+        text(&change.name),
+        text(&change.before),
+        text(&change.after),
+    ];
+    let base = Digest::of(parts.iter().map(|part| part.as_bytes())).to_string();
+    // The same rule may be added twice: the second has an id of its own.
+    let count = seen.entry(base.clone()).or_insert(0);
+    *count += 1;
+    Digest::of([base.as_bytes(), &count.to_le_bytes()]).to_string()[..12].to_owned()
+}
+
+/// The id of a change whose texts do not say all: of its words and its bytes.
+pub(super) fn id_of_bytes(id: &str, print: &Fingerprint) -> String {
+    let side = |digest: &Option<String>| digest.clone().unwrap_or_default();
+    let parts = [id.to_owned(), side(&print.before), side(&print.after)];
+    Digest::of(parts.iter().map(|part| part.as_bytes())).to_string()[..12].to_owned()
+}
