@@ -12,7 +12,7 @@ set -e
 state=$1 capabilities=$2; shift 2
 mount --make-rprivate /
 mount --bind "$state" "$state"
-case $1 in /root/*) ;; *) mount --bind "$state/home" /root ;; esac
+mount --bind "$state/home" /root
 mount -t proc -o hidepid=invisible proc /proc
 awk '{print $5}' /proc/self/mountinfo | while read -r place; do
     case $place in "$state" | /dev | /dev/* | /proc) ;; *) mount -o remount,bind,ro "$place" 2>/dev/null || : ;; esac
@@ -39,7 +39,10 @@ fn sh(script: &str, args: &[&str]) -> Output {
 fn record_works_inside_the_units_sandbox() {
     let state = tempfile::tempdir_in("/var/tmp").unwrap();
     std::fs::create_dir(state.path().join("home")).unwrap();
-    let fwdrift = env!("CARGO_BIN_EXE_fwdrift");
+    // Of its own, as /tmp and the home directories are hidden in the sandbox.
+    let fwdrift = state.path().join("fwdrift");
+    std::fs::copy(env!("CARGO_BIN_EXE_fwdrift"), &fwdrift).unwrap();
+    let fwdrift = fwdrift.to_str().unwrap();
     let story = format!(
         r#"
 set -e

@@ -85,8 +85,16 @@ impl Host {
     /// fwdrift inside, on this host's repository.
     pub fn fwdrift_command(&self, prefix: &[&str], args: &[&str]) -> Command {
         let repo = self.repo();
+        let copy = self.path("fwdrift");
         let mut words = prefix.to_vec();
-        words.push(env!("CARGO_BIN_EXE_fwdrift"));
+        match prefix {
+            [] => words.push(env!("CARGO_BIN_EXE_fwdrift")),
+            // Other users may have no way into the directory of the build.
+            _ => {
+                std::fs::copy(env!("CARGO_BIN_EXE_fwdrift"), &copy).unwrap();
+                words.push(&copy);
+            }
+        }
         if !args.contains(&"--repo") {
             words.extend(["--repo", repo.to_str().unwrap()]);
         }
