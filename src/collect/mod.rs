@@ -6,6 +6,7 @@
 pub mod legacy;
 pub mod links;
 pub mod nftables;
+mod unread;
 
 use crate::model::{Capture, Gap};
 use crate::sys::netns::{Netns, NetnsError};
@@ -45,4 +46,9 @@ pub fn capture(netns: &Netns) -> Result<(Capture, Vec<Gap>), CollectError> {
         capture.legacy = tables;
         Ok((capture, gaps))
     })?
+}
+
+/// What a namespace holds that is not captured: named as gaps that do not alter the verdict.
+pub fn unread(netns: &Netns) -> Result<Vec<Gap>, CollectError> {
+    Ok(netns.run(unread::gaps)?)
 }

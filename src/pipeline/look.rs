@@ -61,6 +61,7 @@ pub(super) fn examine(
     let audited = history::is_auditing();
     let captured_at = Utc::now();
     let (capture, mut gaps) = collect::capture(&netns)?;
+    gaps.extend(collect::unread(&netns)?);
     let mut live = normalise(&capture)?;
     let cache = Cache::new(repository.cache_dir(), access);
     let approved = normalise(&cache.compiled(&baseline.files, &capture.interfaces)?)?;
