@@ -68,9 +68,12 @@ fn a_held_lock_is_waited_for_so_long_and_its_holder_is_named() {
     let before = host.state();
     let lock = host.repo().join(".git/fwdrift/lock");
     let ready = host.path("ready");
-    let script = format!("echo 'pid 4242: fwdrift record' > {0}; touch {ready}; sleep 40", lock.display());
-    let mut holder =
-        host.command(&["/usr/bin/flock", lock.to_str().unwrap(), "/bin/sh", "-c", &script]).spawn().unwrap();
+    let script =
+        format!("echo 'pid 4242: fwdrift record' > {0}; touch {ready}; exec sleep 40", lock.display());
+    let mut holder = host
+        .command(&["/usr/bin/flock", "--no-fork", lock.to_str().unwrap(), "/bin/sh", "-c", &script])
+        .spawn()
+        .unwrap();
     while !std::path::Path::new(&ready).exists() {
         std::thread::sleep(Duration::from_millis(5));
     }
