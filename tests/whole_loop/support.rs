@@ -153,7 +153,8 @@ impl Host {
     /// The program with this host's configuration.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut program = command(env!("CARGO_BIN_EXE_fwdrift"));
-        program.env_clear().arg("--config").arg(self.path("config.toml"));
+        // What a killed run leaves goes with the host.
+        program.env_clear().env("TMPDIR", self.path("")).arg("--config").arg(self.path("config.toml"));
         program.arg("--netns").arg(self.netns_path()).args(args);
         program
     }
