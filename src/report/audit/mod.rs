@@ -279,7 +279,7 @@ fn spread(spread: Option<Spread>) -> String {
 /// `3 h 12 min`, `at least 5 min`, `not known`.
 fn stood_open(row: &Row) -> String {
     match row.open_seconds {
-        Some(n) if row.open_at_least => format!("at least {}", seconds(n)),
+        Some(n) if row.open_at_least && n > 0 => format!("at least {}", seconds(n)),
         Some(n) => seconds(n),
         None => "not known".to_owned(),
     }
