@@ -10,11 +10,9 @@ use crate::netlink::nft::{
     self, chain, elem, expr, flowtable, kind, msg, nfgenmsg, object, rule, set, table,
 };
 use crate::netlink::{AttrWriter, Attrs, flags, put_message};
-use crate::normalise::{expressions, map_expressions, references};
+use crate::normalise::{element_lists, expressions, map_expressions, references};
 use std::collections::BTreeMap;
 
-/// A netlink attribute holds at most 65,535 bytes; elements are sent in lists below this.
-const ELEMENTS_PER_MESSAGE: usize = 32 * 1024;
 /// `NFTA_VERDICT_CHAIN_ID`.
 const VERDICT_CHAIN_ID: u16 = 3;
 /// `NFT_RULE_COMPAT_F_INV`.
@@ -161,30 +159,14 @@ impl Batch {
         self.make(msg::NEWSET, key.family, attrs, format!("set {name} of table {key}"));
     }
 
+    /// Adds elements to the set that was added last.
     fn add_elements<'e>(&mut self, key: &TableKey, name: &Name, elements: impl Iterator<Item = &'e Vec<u8>>) {
-        let mut list = AttrWriter::new();
-        for element in elements {
-            if list.as_bytes().len() + element.len() > ELEMENTS_PER_MESSAGE {
-                self.flush_elements(key, name, std::mem::take(&mut list));
-            }
-            list.nested(nft::LIST_ELEM, |inner| {
-                inner.raw(element);
-            });
+        for list in element_lists(elements) {
+            let mut attrs = AttrWriter::new();
+            attrs.string(elem::LIST_TABLE, &key.name.0).string(elem::LIST_SET, &name.0);
+            attrs.be32(elem::LIST_SET_ID, self.next_id).raw(&list);
+            self.make(msg::NEWSETELEM, key.family, attrs, format!("elements of set {name} of table {key}"));
         }
-        self.flush_elements(key, name, list);
-    }
-
-    fn flush_elements(&mut self, key: &TableKey, name: &Name, list: AttrWriter) {
-        if list.as_bytes().is_empty() {
-            return;
-        }
-        let mut attrs = AttrWriter::new();
-        attrs.string(elem::LIST_TABLE, &key.name.0).string(elem::LIST_SET, &name.0);
-        attrs.be32(elem::LIST_SET_ID, self.next_id);
-        attrs.nested(elem::LIST_ELEMENTS, |inner| {
-            inner.raw(list.as_bytes());
-        });
-        self.make(msg::NEWSETELEM, key.family, attrs, format!("elements of set {name} of table {key}"));
     }
 
     /// One element in a set of its own, so that its text stands alone in the listing.

@@ -1,6 +1,6 @@
 //! The way back: a table as messages that `normalise` reads to the same table. Pure.
 
-use crate::model::{RawMessage, Set, Table, TableKey};
+use crate::model::{RawMessage, Table, TableKey};
 use crate::netlink::AttrWriter;
 use crate::netlink::nft::{self, chain, elem, flowtable, msg, object, rule, set, table};
 
@@ -26,7 +26,7 @@ pub fn denormalise(key: &TableKey, content: &Table) -> Vec<RawMessage> {
     }
     for (set_name, found) in content.sets.iter().chain(&content.anonymous.sets) {
         put(msg::NEWSET, &[(set::TABLE, name), (set::NAME, &set_name.0)], &found.attrs);
-        for list in element_lists(found) {
+        for list in element_lists(found.elements.values().flat_map(|element| &element.attrs)) {
             put(msg::NEWSETELEM, &[(elem::LIST_TABLE, name), (elem::LIST_SET, &set_name.0)], &list);
         }
     }
@@ -45,27 +45,26 @@ pub fn denormalise(key: &TableKey, content: &Table) -> Vec<RawMessage> {
     messages
 }
 
-fn element_lists(content: &Set) -> Vec<Vec<u8>> {
-    let mut lists = Vec::new();
-    let mut list = AttrWriter::new();
-    for element in content.elements.values().flat_map(|element| &element.attrs) {
-        if list.as_bytes().len() + element.len() > ELEMENTS_PER_MESSAGE {
-            lists.push(std::mem::take(&mut list));
+/// Elements as lists (`NFTA_SET_ELEM_LIST_ELEMENTS` attributes), each small enough for one message.
+pub fn element_lists<'e>(elements: impl Iterator<Item = &'e Vec<u8>>) -> Vec<Vec<u8>> {
+    let mut lists = vec![AttrWriter::new()];
+    for element in elements {
+        if lists.last().is_some_and(|list| list.as_bytes().len() + element.len() > ELEMENTS_PER_MESSAGE) {
+            lists.push(AttrWriter::new());
         }
-        list.nested(nft::LIST_ELEM, |inner| {
-            inner.raw(element);
-        });
-    }
-    lists.push(list);
-    lists
-        .into_iter()
-        .filter(|list| !list.as_bytes().is_empty())
-        .map(|list| {
-            let mut attr = AttrWriter::new();
-            attr.nested(elem::LIST_ELEMENTS, |inner| {
-                inner.raw(list.as_bytes());
+        if let Some(list) = lists.last_mut() {
+            list.nested(nft::LIST_ELEM, |inner| {
+                inner.raw(element);
             });
-            attr.into_bytes()
-        })
-        .collect()
+        }
+    }
+    lists.retain(|list| !list.as_bytes().is_empty());
+    let attribute = |list: AttrWriter| {
+        let mut attr = AttrWriter::new();
+        attr.nested(elem::LIST_ELEMENTS, |inner| {
+            inner.raw(list.as_bytes());
+        });
+        attr.into_bytes()
+    };
+    lists.into_iter().map(attribute).collect()
 }

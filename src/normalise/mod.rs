@@ -12,7 +12,7 @@ mod shape;
 mod strip;
 
 pub use anonymous::{expressions, map_expressions, references, rename_references, verdict_chain};
-pub use denormalise::denormalise;
+pub use denormalise::{denormalise, element_lists};
 pub use legacy::parse as parse_save;
 pub use shape::{hides_bytes, is_idle, is_iptables_shaped};
 

@@ -23,46 +23,36 @@ pub fn chain(attrs: Attrs<'_>) -> Result<Vec<u8>, Malformed> {
 
 /// A rule's expressions, without their state, and its user data.
 pub fn rule(attrs: Attrs<'_>) -> Result<Vec<u8>, Malformed> {
-    let mut out = AttrWriter::new();
-    for attr in attrs {
-        let attr = attr?;
-        match attr.kind {
-            rule::TABLE | rule::CHAIN | rule::HANDLE | rule::POSITION | rule::PAD => {}
-            rule::EXPRESSIONS => put_expressions(&mut out, rule::EXPRESSIONS, attr.nested())?,
-            kind => {
-                out.put(kind, attr.payload);
-            }
-        }
-    }
-    Ok(out.into_bytes())
+    use rule::*;
+    stateless(attrs, &[TABLE, CHAIN, HANDLE, POSITION, PAD], None, EXPRESSIONS)
 }
 
 /// A set's definition.
 pub fn set(attrs: Attrs<'_>) -> Result<Vec<u8>, Malformed> {
-    let mut out = AttrWriter::new();
-    for attr in attrs {
-        let attr = attr?;
-        match attr.kind {
-            set::TABLE | set::NAME | set::HANDLE | set::COUNT | set::TYPE | set::PAD | set::ID => {}
-            set::EXPR => put_expression(&mut out, set::EXPR, attr.nested())?,
-            set::EXPRESSIONS => put_expressions(&mut out, set::EXPRESSIONS, attr.nested())?,
-            kind => {
-                out.put(kind, attr.payload);
-            }
-        }
-    }
-    Ok(out.into_bytes())
+    use set::*;
+    stateless(attrs, &[TABLE, NAME, HANDLE, COUNT, TYPE, PAD, ID], Some(EXPR), EXPRESSIONS)
 }
 
 /// A set element without its expiry time and its counters.
 pub fn element(attrs: Attrs<'_>) -> Result<Vec<u8>, Malformed> {
+    use elem::*;
+    stateless(attrs, &[EXPIRATION, PAD], Some(EXPR), EXPRESSIONS)
+}
+
+/// What is left without the `dropped` attributes and without the state of its expressions.
+fn stateless(
+    attrs: Attrs<'_>,
+    dropped: &[u16],
+    expression: Option<u16>,
+    expressions: u16,
+) -> Result<Vec<u8>, Malformed> {
     let mut out = AttrWriter::new();
     for attr in attrs {
         let attr = attr?;
         match attr.kind {
-            elem::EXPIRATION | elem::PAD => {}
-            elem::EXPR => put_expression(&mut out, elem::EXPR, attr.nested())?,
-            elem::EXPRESSIONS => put_expressions(&mut out, elem::EXPRESSIONS, attr.nested())?,
+            kind if dropped.contains(&kind) => {}
+            kind if Some(kind) == expression => put_expression(&mut out, kind, attr.nested())?,
+            kind if kind == expressions => put_expressions(&mut out, kind, attr.nested())?,
             kind => {
                 out.put(kind, attr.payload);
             }
