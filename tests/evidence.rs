@@ -378,6 +378,7 @@ fn the_journal_gives_the_same_events() {
     const JOURNALD: &str = "/usr/lib/systemd/systemd-journald";
     if !Path::new(JOURNALD).is_file() || !Path::new("/usr/bin/journalctl").is_file() {
         eprintln!("SKIPPED: no systemd-journald on this machine, so no journal to read");
+        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "nothing is skipped in CI");
         return;
     }
     let _auditing = enable_guard().unwrap();
