@@ -14,7 +14,7 @@ use crate::config::Settings;
 use crate::ledger::{ApprovalMessage, Approved, Baseline, Identity, Repository};
 use crate::model::{Change, CheckResult, LedgerEntry};
 use crate::normalise::normalise;
-use approval::{choose, counted, lasting, with_other_files};
+use approval::{choose, lasting, with_other_files};
 use events::{append, append_failure};
 use look::{examine, open_netns};
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ mod history;
 mod last;
 mod look;
 
-pub use approval::{Request, Selection};
+pub use approval::{Request, Selection, counted};
 pub use error::PipelineError;
 pub use look::Checked;
 

@@ -4,7 +4,7 @@ use super::output::Output;
 use crate::config::{Format, Settings};
 use crate::ledger::WorkingTree;
 use crate::model::{BaselineRef, Change, CheckResult};
-use crate::pipeline::{self, Accepted, Request, Selection};
+use crate::pipeline::{self, Accepted, Request, Selection, counted};
 use crate::report;
 use crate::report::outcome::{self, Approved};
 use std::io::{IsTerminal, Write};
@@ -117,9 +117,4 @@ fn confirmed(result: &CheckResult, changes: &[Change], output: &mut Output) -> s
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
-/// `1 change`, `2 changes`.
-pub fn counted(changes: usize) -> String {
-    if changes == 1 { "1 change".to_owned() } else { format!("{changes} changes") }
 }

@@ -22,7 +22,7 @@ pub fn run(settings: &Settings, output: &mut Output) -> anyhow::Result<u8> {
             Verdict::InSync => "in sync with the approved baseline; nothing new".to_owned(),
             Verdict::Drift => format!(
                 "nothing new; {} unapproved, recorded before (`{} check` shows them)",
-                super::approve::counted(recorded.result.changes.len()),
+                pipeline::counted(recorded.result.changes.len()),
                 output.program()
             ),
             Verdict::Unknown => "nothing new in what could be seen; not all could be".to_owned(),

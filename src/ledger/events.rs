@@ -10,9 +10,6 @@ use crate::model::{Event, Files, HostName, LedgerEntry};
 use crate::report::escape;
 use git2::{Commit, Oid};
 
-/// The version of `event.json` that is written and read.
-const SCHEMA: &str = "fwdrift.event/1";
-
 /// The fewest digits of a commit that name an event.
 const SHORTEST_PREFIX: usize = 4;
 
@@ -191,8 +188,8 @@ fn read_event(git: &git2::Repository, commit: &Commit<'_>) -> Result<Event, Ledg
     let entry = root.get_name(EVENT_FILE).ok_or_else(|| damaged("it is not there"))?;
     let blob = git.find_blob(entry.id()).map_err(|e| damaged(e.message()))?;
     let event: Event = serde_json::from_slice(blob.content()).map_err(|e| damaged(&e.to_string()))?;
-    if event.schema != SCHEMA {
-        return Err(damaged(&format!("its schema is {:?}, not {SCHEMA:?}", event.schema)));
+    if event.schema != Event::SCHEMA {
+        return Err(damaged(&format!("its schema is {:?}, not {:?}", event.schema, Event::SCHEMA)));
     }
     Ok(event)
 }

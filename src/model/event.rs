@@ -112,6 +112,11 @@ pub struct Event {
     pub gaps: Vec<Gap>,
 }
 
+impl Event {
+    /// The version of `event.json` that is written and read.
+    pub const SCHEMA: &str = "fwdrift.event/1";
+}
+
 /// An event as read from the ledger, with the commit that holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LedgerEntry {

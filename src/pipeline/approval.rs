@@ -67,6 +67,7 @@ pub(super) fn with_other_files(mut files: Files, old: &Files) -> Files {
     files
 }
 
-pub(super) fn counted(changes: usize) -> String {
+/// `1 change`, `2 changes`.
+pub fn counted(changes: usize) -> String {
     if changes == 1 { "1 change".to_owned() } else { format!("{changes} changes") }
 }

@@ -7,13 +7,13 @@ use crate::attribute;
 use crate::baseline::{self, Access, Cache};
 use crate::config::Settings;
 use crate::ledger::{Lock, Repository};
-use crate::model::{Author, Backend, BaselineRef, Capture, Change, Event, EventKind, Files, Gap, Window};
+use crate::model::{
+    Author, Backend, BaselineRef, Capture, Change, Event, EventKind, Files, Gap, Ruleset, Window,
+};
 use crate::normalise;
 use crate::record::{Cause, Draft, Memory, plan};
 use chrono::Utc;
 use std::collections::HashMap;
-
-const SCHEMA: &str = "fwdrift.event/1";
 
 /// Appends the events that this look makes, all or none, and remembers the look.
 pub(super) fn append(
@@ -58,10 +58,11 @@ fn live_files(repository: &Repository, checked: &Checked) -> Result<Files, Pipel
         let rulesets = approved.iter().filter(|(path, _)| baseline::is_ruleset(path));
         return Ok(rulesets.map(|(path, content)| (path.clone(), content.clone())).collect());
     }
-    let files = baseline::render(&lasting(&checked.live))?;
+    let kept = lasting(&checked.live);
+    let files = baseline::render(&kept)?;
     if sighted {
         let cache = Cache::new(repository.cache_dir(), Access::ReadWrite);
-        cache.insert(&files, &checked.capture.interfaces, &captured_again(checked));
+        cache.insert(&files, &checked.capture.interfaces, &captured_again(&kept, &checked.capture));
     }
     Ok(files)
 }
@@ -89,7 +90,7 @@ pub(super) fn append_failure(
     }
     let now = Utc::now();
     let event = Event {
-        schema: SCHEMA.to_owned(),
+        schema: Event::SCHEMA.to_owned(),
         seq: 0,
         kind: EventKind::Gap,
         host: host.to_string(),
@@ -116,12 +117,13 @@ pub(super) fn append_failure(
 }
 
 /// What the ledger's files load to, without loading them: the live state itself.
-fn captured_again(checked: &Checked) -> Capture {
-    let kept = lasting(&checked.live);
+fn captured_again(kept: &Ruleset, capture: &Capture) -> Capture {
     let native = kept.tables.iter().filter(|(key, _)| key.backend == Backend::NfTables);
     Capture {
+        generation: capture.generation,
+        interfaces: capture.interfaces.clone(),
         messages: native.flat_map(|(key, table)| normalise::denormalise(key, table)).collect(),
-        ..checked.capture.clone()
+        legacy: capture.legacy.clone(),
     }
 }
 
@@ -223,7 +225,7 @@ fn bare_event(checked: &Checked) -> Event {
     let mut gaps = checked.result.gaps.clone();
     gaps.extend(checked.trail.gaps().iter().filter(|gap| !checked.result.gaps.contains(gap)).cloned());
     Event {
-        schema: SCHEMA.to_owned(),
+        schema: Event::SCHEMA.to_owned(),
         seq: 0,
         kind: EventKind::Gap,
         host: checked.result.host.clone(),
