@@ -79,7 +79,7 @@ impl Attribution {
         let joined = TableKey::of(change).and_then(|key| self.tables.get(&key));
         match joined {
             Some(generations) if change.author.is_known() => generations,
-            _ if change.source == Source::IptablesLegacy => &[],
+            _ if !matches!(change.source, Source::Nft | Source::IptablesNft) => &[],
             _ => &self.since_last_look,
         }
     }
@@ -104,6 +104,10 @@ impl TableKey {
         let legacy = match change.source {
             Source::Nft | Source::IptablesNft => false,
             Source::IptablesLegacy => true,
+            // Neither a record nor a generation names a change of these.
+            Source::Arptables | Source::Ebtables | Source::Ipset | Source::Sysctl | Source::Bpf => {
+                return None;
+            }
         };
         Some(Self { legacy, family: family_number(&change.family)?, name: change.table.clone().into_bytes() })
     }

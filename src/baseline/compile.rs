@@ -3,6 +3,7 @@
 //! The files are loaded with the native tools into a scratch namespace that has the host's interface
 //! names and indices, and that is captured like a live one. Nothing of the host changes.
 
+use super::context;
 use super::include::{self, IncludeError};
 use super::layout::{Role, captured_text, loadable, read_exact, role};
 use crate::collect::{self, CollectError, nftables};
@@ -37,6 +38,14 @@ pub enum CompileError {
     /// An exact form that is damaged.
     #[error("{0} is damaged")]
     Exact(String),
+    /// A line that is no setting.
+    #[error("{path}: line {line} is not of the form NAME = VALUE")]
+    Setting {
+        /// The file, as in the repository.
+        path: String,
+        /// From 1.
+        line: usize,
+    },
     /// There is nothing in it.
     #[error("the baseline holds no ruleset file")]
     Empty,
@@ -64,7 +73,7 @@ impl CompileError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Refused { .. } => {
+            Self::Refused { .. } | Self::Setting { .. } => {
                 Some("mend the file and commit it to main, or approve the live state anew".into())
             }
             Self::Empty => Some("`fwdrift init` writes one from the live state".into()),
@@ -81,7 +90,9 @@ impl CompileError {
 
 /// Loads `files` on a host with these interfaces (index to name).
 pub fn compile(files: &Files, interfaces: &BTreeMap<u32, Vec<u8>>) -> Result<Capture, CompileError> {
-    if !files.keys().any(|path| !matches!(role(path), Role::Other | Role::NftInclude | Role::Exact)) {
+    let says_nothing =
+        |path| matches!(role(path), Role::Other | Role::NftInclude | Role::Exact | Role::Context(_));
+    if files.keys().all(|path| says_nothing(path)) {
         return Err(CompileError::Empty);
     }
     let exact = exact_tables(files)?;
@@ -103,6 +114,8 @@ pub fn compile(files: &Files, interfaces: &BTreeMap<u32, Vec<u8>>) -> Result<Cap
     netns.run(|| load_all(files, &exact, prepared.path()))??;
     let mut capture = read(&netns)?;
     capture.interfaces.extend(interfaces.clone());
+    capture.sysctl = context::read(files, Backend::Sysctl)?;
+    capture.bpf = context::read(files, Backend::Bpf)?;
     for (_, replacement) in exact.into_values() {
         substitute(&mut capture, replacement);
     }
@@ -199,10 +212,10 @@ fn observed(tool: Tool) -> Result<(Result<Output, ToolError>, bool), CompileErro
 
 fn restore_program(backend: Backend, family: Family) -> &'static str {
     match (backend, family) {
-        (Backend::NfTables, Family::Ip6) => "ip6tables-nft-restore",
-        (Backend::NfTables, _) => "iptables-nft-restore",
         (Backend::Legacy, Family::Ip6) => "ip6tables-legacy-restore",
         (Backend::Legacy, _) => "iptables-legacy-restore",
+        (_, Family::Ip6) => "ip6tables-nft-restore",
+        (_, _) => "iptables-nft-restore",
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `nft/*.nft` native syntax, one file a table where fwdrift wrote it, authored files as they are;
 //! `nft/include/**` what authored files include; `nft/*.exact` beside a captured table whose text does
-//! not say all; `iptables/{nft,legacy}-v{4,6}.rules` in the format of iptables-save.
+//! not say all; `iptables/{nft,legacy}-v{4,6}.rules` in the format of iptables-save; `context/sysctl.conf` and
+//! `context/bpf.conf`, lines of `NAME = VALUE`.
 
 use crate::model::{Backend, Capture, Family, Files, Name, TableKey};
 use base64::Engine as _;
@@ -24,6 +25,8 @@ pub enum Role {
     Exact,
     /// iptables-save format.
     Iptables(Backend, Family),
+    /// Kernel settings or BPF programs: `NAME = VALUE` lines.
+    Context(Backend),
     /// Not a ruleset (a README, say).
     Other,
 }
@@ -38,16 +41,24 @@ pub fn role(path: &str) -> Role {
         Some(("iptables", "nft-v6.rules")) => Role::Iptables(Backend::NfTables, Family::Ip6),
         Some(("iptables", "legacy-v4.rules")) => Role::Iptables(Backend::Legacy, Family::Ip),
         Some(("iptables", "legacy-v6.rules")) => Role::Iptables(Backend::Legacy, Family::Ip6),
+        Some(("context", "sysctl.conf")) => Role::Context(Backend::Sysctl),
+        Some(("context", "bpf.conf")) => Role::Context(Backend::Bpf),
         _ => Role::Other,
+    }
+}
+
+/// The path of the file that holds a backend's [`Role::Context`].
+pub fn context_path(backend: Backend) -> Option<&'static str> {
+    match backend {
+        Backend::Sysctl => Some("context/sysctl.conf"),
+        Backend::Bpf => Some("context/bpf.conf"),
+        Backend::NfTables | Backend::Legacy | Backend::Ipset => None,
     }
 }
 
 /// The path of an iptables file.
 pub fn iptables_path(backend: Backend, family: Family) -> String {
-    let backend = match backend {
-        Backend::NfTables => "nft",
-        Backend::Legacy => "legacy",
-    };
+    let backend = if backend == Backend::Legacy { "legacy" } else { "nft" };
     let family = if family == Family::Ip6 { "v6" } else { "v4" };
     format!("iptables/{backend}-{family}.rules")
 }
@@ -96,7 +107,7 @@ pub fn is_authored(files: &Files) -> bool {
     files.iter().any(|(path, content)| match role(path) {
         Role::Nft => captured_text(content).is_none(),
         Role::NftInclude => true,
-        Role::Exact | Role::Iptables(..) | Role::Other => false,
+        Role::Exact | Role::Iptables(..) | Role::Context(_) | Role::Other => false,
     })
 }
 

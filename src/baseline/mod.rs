@@ -7,6 +7,7 @@
 mod adopt;
 mod cache;
 mod compile;
+mod context;
 mod include;
 mod layout;
 mod render;

@@ -4,7 +4,8 @@
 //! does not give back, whoever prints it, gets an `.exact` file beside its text.
 
 use super::compile::{CompileError, compile};
-use super::layout::{captured, commented, exact, iptables_path, loadable, table_stem};
+use super::context;
+use super::layout::{captured, commented, context_path, exact, iptables_path, loadable, table_stem};
 use crate::compare;
 use crate::decode::{self, DecodeError};
 use crate::model::{Backend, Capture, Family, Files, Item, Ruleset, TableKey, Text};
@@ -38,9 +39,6 @@ pub fn render(ruleset: &Ruleset) -> Result<Files, RenderError> {
     let texts = decode::decode(ruleset, &items)?;
     let mut needs_exact = BTreeSet::new();
     let files = write(ruleset, &texts, &needs_exact);
-    if files.is_empty() {
-        return Ok(empty());
-    }
     match compile(&files, &ruleset.interfaces) {
         Ok(capture) => needs_exact.extend(not_given_back(ruleset, &capture, &texts)?),
         // One table's text does not load: each is tried alone.
@@ -54,11 +52,6 @@ pub fn render(ruleset: &Ruleset) -> Result<Files, RenderError> {
         Err(error) => return Err(error.into()),
     }
     Ok(write(ruleset, &texts, &needs_exact))
-}
-
-/// A host without any rule has a baseline, too: the approved state is "nothing".
-fn empty() -> Files {
-    Files::from([("nft/empty.nft".to_owned(), captured("# no tables"))])
 }
 
 fn loads_alone(ruleset: &Ruleset, key: &TableKey, texts: &BTreeMap<Item, Text>) -> Result<bool, RenderError> {
@@ -102,6 +95,10 @@ fn write(ruleset: &Ruleset, texts: &BTreeMap<Item, Text>, needs_exact: &BTreeSet
     let mut saves: BTreeMap<(Backend, Family), Vec<&str>> = BTreeMap::new();
     for (key, table) in &ruleset.tables {
         let Some(text) = texts.get(&Item::Table(key.clone())) else { continue };
+        if let Some(path) = context_path(key.backend) {
+            files.insert(path.to_owned(), context::file(&text.text));
+            continue;
+        }
         let is_save = text.text.starts_with('*');
         if is_save && !needs_exact.contains(key) {
             saves.entry((key.backend, key.family)).or_default().push(&text.text);
@@ -119,6 +116,10 @@ fn write(ruleset: &Ruleset, texts: &BTreeMap<Item, Text>, needs_exact: &BTreeSet
     }
     for ((backend, family), tables) in saves {
         files.insert(iptables_path(backend, family), format!("{}\n", tables.join("\n")).into_bytes());
+    }
+    if !ruleset.tables.keys().any(|key| key.backend.has_tables()) {
+        // A host without any rule has a baseline, too: the approved state is "nothing".
+        files.insert("nft/empty.nft".to_owned(), captured("# no tables"));
     }
     files
 }

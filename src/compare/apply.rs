@@ -82,7 +82,12 @@ fn take_object(target: &mut Ruleset, live: &Ruleset, item: &Item, kind: ChangeKi
         }
         return;
     }
-    let (Some(table), Some(source)) = (target.tables.get_mut(key), live.tables.get(key)) else { return };
+    let nothing = Table::default();
+    if !key.backend.has_tables() {
+        target.tables.entry(key.clone()).or_default();
+    }
+    let source = live.tables.get(key).or((!key.backend.has_tables()).then_some(&nothing));
+    let (Some(table), Some(source)) = (target.tables.get_mut(key), source) else { return };
     match item {
         Item::Table(_) | Item::Rule(..) => {}
         Item::TableHead(_) => table.attrs.clone_from(&source.attrs),

@@ -66,7 +66,6 @@ fn note(old: Option<&Text>, new: Option<&Text>) -> Option<String> {
 
 fn source_of(key: &TableKey, sides: [&Ruleset; 2]) -> Source {
     match key.backend {
-        Backend::Legacy => Source::IptablesLegacy,
         Backend::NfTables => {
             let table = sides.iter().find_map(|side| side.tables.get(key));
             match table.is_some_and(|table| is_iptables_shaped(key, table)) {
@@ -74,6 +73,7 @@ fn source_of(key: &TableKey, sides: [&Ruleset; 2]) -> Source {
                 false => Source::Nft,
             }
         }
+        _ => Source::of(key),
     }
 }
 

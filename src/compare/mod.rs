@@ -15,7 +15,8 @@ pub use apply::{apply, missing};
 pub use fingerprint::{Fingerprint, Known};
 
 use crate::model::{
-    Chain, Change, ChangeKind, Digest, Item, Name, ObjectKind, Position, Ruleset, Set, Table, TableKey, Text,
+    Backend, Chain, Change, ChangeKind, Digest, Item, Name, ObjectKind, Position, Ruleset, Set, Table,
+    TableKey, Text,
 };
 use crate::netlink::nft::object;
 use crate::normalise::{is_idle, is_iptables_shaped};
@@ -143,8 +144,10 @@ impl Pair {
 /// All pairs that differ in bytes. With texts, rules that are only re-encoded count as equal.
 fn pairs(baseline: &Ruleset, live: &Ruleset, before: &Texts, after: &Texts, known: &Known) -> Vec<Pair> {
     let mut found = Vec::new();
+    let nothing = Table::default();
     for (key, kind) in keys(&baseline.tables, &live.tables) {
-        match (baseline.tables.get(key), live.tables.get(key)) {
+        let implied = (!key.backend.has_tables()).then_some(&nothing);
+        match (baseline.tables.get(key).or(implied), live.tables.get(key).or(implied)) {
             (Some(old), Some(new)) => Tables { key, old, new, before, after, known }.compare(&mut found),
             _ => found.push(Pair::new(kind, ObjectKind::Table, || Item::Table(key.clone())).named(&key.name)),
         }
@@ -195,7 +198,7 @@ impl Tables<'_> {
         for (id @ (number, name), kind) in keys(&self.old.objects, &self.new.objects) {
             if self.old.objects.get(id) != self.new.objects.get(id) {
                 let item = || Item::Object(self.key.clone(), *number, name.clone());
-                found.push(Pair::new(kind, object_kind(*number), item).named(name));
+                found.push(Pair::new(kind, object_kind(self.key.backend, *number), item).named(name));
             }
         }
     }
@@ -331,7 +334,12 @@ fn set_kind(set: Option<&Set>) -> ObjectKind {
     if set.is_some_and(Set::is_map) { ObjectKind::Map } else { ObjectKind::Set }
 }
 
-fn object_kind(number: u32) -> ObjectKind {
+fn object_kind(backend: Backend, number: u32) -> ObjectKind {
+    match backend {
+        Backend::Sysctl => return ObjectKind::Sysctl,
+        Backend::Bpf => return ObjectKind::BpfProgram,
+        Backend::NfTables | Backend::Legacy | Backend::Ipset => {}
+    }
     match number {
         object::T_COUNTER => ObjectKind::Counter,
         object::T_QUOTA => ObjectKind::Quota,

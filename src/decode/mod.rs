@@ -5,6 +5,7 @@
 //! them there; the live namespace is never touched. An object that no tool can show becomes a [`Text`]
 //! that says so, never an omission.
 
+mod context;
 mod guard;
 mod iptables;
 mod listing;
@@ -76,12 +77,20 @@ impl DecodeError {
 /// The texts of `items`, one for each.
 pub fn decode(ruleset: &Ruleset, items: &BTreeSet<Item>) -> Result<BTreeMap<Item, Text>, DecodeError> {
     let mut texts = BTreeMap::new();
-    let (legacy, native): (Vec<&Item>, Vec<&Item>) =
-        items.iter().partition(|item| item.table().backend == Backend::Legacy);
-    for item in legacy {
-        if let Some(text) = iptables::legacy_text(ruleset, item) {
-            texts.insert(item.clone(), Text { text, exact: true });
-        }
+    let mut native = Vec::new();
+    for item in items {
+        let text = match item.table().backend {
+            Backend::NfTables => {
+                native.push(item);
+                continue;
+            }
+            Backend::Legacy => iptables::legacy_text(ruleset, item),
+            Backend::Sysctl | Backend::Bpf => context::text(ruleset, item),
+            Backend::Ipset => None,
+        };
+        let text = text.map(|text| Text { text, exact: true });
+        let text = text.unwrap_or_else(|| unshown(ruleset, item, "it is not in the reading"));
+        texts.insert(item.clone(), text);
     }
     decode_native(ruleset, &native, &mut texts)?;
     Ok(texts)

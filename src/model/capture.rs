@@ -3,11 +3,13 @@
 //! Role: the output of `collect`, the input of `normalise`. It has a byte form of its own, used for the
 //! cache of compiled baselines and for `.exact` files; the form is versioned and never changes in place.
 
-use super::ruleset::Family;
+use super::ruleset::{Backend, Family};
 use std::collections::BTreeMap;
 
-/// First bytes of the serialised form.
+/// First bytes of the serialised form of nf_tables and legacy tables.
 const MAGIC: &[u8] = b"fwdrift-capture/1\n";
+/// First bytes of the form that has the other sources, too.
+const MAGIC_2: &[u8] = b"fwdrift-capture/2\n";
 
 /// One nf_tables message: its type, its family and its attributes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +33,15 @@ pub struct LegacyTable {
     pub text: Vec<u8>,
 }
 
+/// Something beside the rules that decides what they do: a kernel setting, a BPF program.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ContextObject {
+    /// Its name: `net.ipv4.ip_forward`.
+    pub name: Vec<u8>,
+    /// Its value, without a line break.
+    pub value: Vec<u8>,
+}
+
 /// A consistent reading of one network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capture {
@@ -42,6 +53,13 @@ pub struct Capture {
     pub messages: Vec<RawMessage>,
     /// The tables of iptables-legacy that /proc names.
     pub legacy: Vec<LegacyTable>,
+    /// The sets of ipset: for each, `IPSET_CMD_CREATE` and `IPSET_CMD_ADD` messages as `IPSET_CMD_LIST` gave
+    /// their attributes. None if they were not asked for.
+    pub ipset: Option<Vec<RawMessage>>,
+    /// Kernel settings. None if they were not asked for.
+    pub sysctl: Option<Vec<ContextObject>>,
+    /// BPF programs. None if they were not asked for.
+    pub bpf: Option<Vec<ContextObject>>,
 }
 
 /// A serialised capture that cannot be read.
@@ -50,58 +68,88 @@ pub struct Capture {
 pub struct Unreadable;
 
 impl Capture {
-    /// The byte form: magic, then numbers as little-endian 32 bits and byte strings with their length.
+    /// What was read of a backend that holds [`ContextObject`]s; none for the others.
+    pub fn context(&self, backend: Backend) -> Option<&[ContextObject]> {
+        match backend {
+            Backend::Sysctl => self.sysctl.as_deref(),
+            Backend::Bpf => self.bpf.as_deref(),
+            Backend::NfTables | Backend::Legacy | Backend::Ipset => None,
+        }
+    }
+
+    /// The byte form: magic, then numbers as little-endian 32 bits and byte strings with their length. Version 2
+    /// is version 1 and the sources that came later, and is written only where there are any.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = MAGIC.to_vec();
+        let more = self.ipset.is_some() || self.sysctl.is_some() || self.bpf.is_some();
+        let mut out = if more { MAGIC_2.to_vec() } else { MAGIC.to_vec() };
         put_u32(&mut out, self.generation);
         put_u32(&mut out, self.interfaces.len() as u32);
         for (index, name) in &self.interfaces {
             put_u32(&mut out, *index);
             put_bytes(&mut out, name);
         }
-        put_u32(&mut out, self.messages.len() as u32);
-        for message in &self.messages {
-            out.extend_from_slice(&[message.kind, message.family]);
-            put_bytes(&mut out, &message.attrs);
-        }
+        put_messages(&mut out, &self.messages);
         put_u32(&mut out, self.legacy.len() as u32);
         for legacy in &self.legacy {
             out.push(legacy.family.number());
             put_bytes(&mut out, &legacy.table);
             put_bytes(&mut out, &legacy.text);
         }
+        if more {
+            out.push(u8::from(self.ipset.is_some()));
+            put_messages(&mut out, self.ipset.as_deref().unwrap_or_default());
+            for objects in [&self.sysctl, &self.bpf] {
+                out.push(u8::from(objects.is_some()));
+                put_u32(&mut out, objects.as_ref().map_or(0, Vec::len) as u32);
+                for object in objects.iter().flatten() {
+                    put_bytes(&mut out, &object.name);
+                    put_bytes(&mut out, &object.value);
+                }
+            }
+        }
         out
     }
 
     /// Reads the byte form; anything unexpected is an error.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Unreadable> {
-        let mut input = Input(bytes.strip_prefix(MAGIC).ok_or(Unreadable)?);
+        let (rest, more) = match bytes.strip_prefix(MAGIC) {
+            Some(rest) => (rest, false),
+            None => (bytes.strip_prefix(MAGIC_2).ok_or(Unreadable)?, true),
+        };
+        let mut input = Input(rest);
         let generation = input.u32()?;
         let mut interfaces = BTreeMap::new();
         for _ in 0..input.u32()? {
             interfaces.insert(input.u32()?, input.bytes()?.to_vec());
         }
-        let mut messages = Vec::new();
-        for _ in 0..input.u32()? {
-            let (kind, family) = (input.byte()?, input.byte()?);
-            messages.push(RawMessage { kind, family, attrs: input.bytes()?.to_vec() });
-        }
+        let messages = input.messages()?;
         let mut legacy = Vec::new();
         for _ in 0..input.u32()? {
             let family = Family::from_number(input.byte()?).ok_or(Unreadable)?;
             let (table, text) = (input.bytes()?.to_vec(), input.bytes()?.to_vec());
             legacy.push(LegacyTable { family, table, text });
         }
-        if input.0.is_empty() {
-            Ok(Self { generation, interfaces, messages, legacy })
-        } else {
-            Err(Unreadable)
+        let mut capture = Self { generation, interfaces, messages, legacy, ..Self::default() };
+        if more {
+            let (is_there, messages) = (input.byte()? != 0, input.messages()?);
+            capture.ipset = is_there.then_some(messages);
+            capture.sysctl = input.context()?;
+            capture.bpf = input.context()?;
         }
+        if input.0.is_empty() { Ok(capture) } else { Err(Unreadable) }
     }
 }
 
 fn put_u32(out: &mut Vec<u8>, value: u32) {
     out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn put_messages(out: &mut Vec<u8>, messages: &[RawMessage]) {
+    put_u32(out, messages.len() as u32);
+    for message in messages {
+        out.extend_from_slice(&[message.kind, message.family]);
+        put_bytes(out, &message.attrs);
+    }
 }
 
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -130,6 +178,25 @@ impl<'a> Input<'a> {
         let length = self.u32()? as usize;
         self.take(length)
     }
+
+    fn messages(&mut self) -> Result<Vec<RawMessage>, Unreadable> {
+        let mut messages = Vec::new();
+        for _ in 0..self.u32()? {
+            let (kind, family) = (self.byte()?, self.byte()?);
+            messages.push(RawMessage { kind, family, attrs: self.bytes()?.to_vec() });
+        }
+        Ok(messages)
+    }
+
+    fn context(&mut self) -> Result<Option<Vec<ContextObject>>, Unreadable> {
+        let is_there = self.byte()? != 0;
+        let mut objects = Vec::new();
+        for _ in 0..self.u32()? {
+            let (name, value) = (self.bytes()?.to_vec(), self.bytes()?.to_vec());
+            objects.push(ContextObject { name, value });
+        }
+        Ok(is_there.then_some(objects))
+    }
 }
 
 #[cfg(test)]
@@ -144,8 +211,12 @@ mod tests {
             interfaces: BTreeMap::from([(2, b"eth0".to_vec())]),
             messages: vec![RawMessage { kind: 6, family: 1, attrs: vec![1, 2, 3] }],
             legacy: vec![LegacyTable { family: Family::Ip, table: b"nat".to_vec(), text: b"*nat".to_vec() }],
+            ..Capture::default()
         };
-        assert_eq!(Capture::from_bytes(&capture.to_bytes()), Ok(capture));
+        assert_eq!(Capture::from_bytes(&capture.to_bytes()), Ok(capture.clone()));
+        let context = vec![ContextObject { name: b"net.ipv4.ip_forward".to_vec(), value: b"1".to_vec() }];
+        let more = Capture { ipset: Some(Vec::new()), sysctl: Some(context), ..capture };
+        assert_eq!(Capture::from_bytes(&more.to_bytes()), Ok(more));
     }
 
     /// The byte form is stored in repositories: this vector never changes, a new form gets a new number.
@@ -161,6 +232,24 @@ mod tests {
             interfaces: BTreeMap::from([(2, b"eth0".to_vec())]),
             messages: vec![RawMessage { kind: 6, family: 1, attrs: b"abc".to_vec() }],
             legacy: vec![LegacyTable { family: Family::Ip, table: b"nat".to_vec(), text: b"*nat".to_vec() }],
+            ..Capture::default()
+        };
+        assert_eq!(capture.to_bytes(), stored);
+        assert_eq!(Capture::from_bytes(stored), Ok(capture));
+    }
+
+    #[test]
+    fn the_byte_form_of_version_2_is_frozen() {
+        let stored = b"fwdrift-capture/2\n\
+            \x07\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+            \x01\x01\0\0\0\x02\x02\x03\0\0\0abc\
+            \x01\x01\0\0\0\x01\0\0\0n\x01\0\0\0v\
+            \0\0\0\0\0";
+        let capture = Capture {
+            generation: 7,
+            ipset: Some(vec![RawMessage { kind: 2, family: 2, attrs: b"abc".to_vec() }]),
+            sysctl: Some(vec![ContextObject { name: b"n".to_vec(), value: b"v".to_vec() }]),
+            ..Capture::default()
         };
         assert_eq!(capture.to_bytes(), stored);
         assert_eq!(Capture::from_bytes(stored), Ok(capture));
@@ -170,6 +259,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = Capture::from_bytes(&[MAGIC, &bytes].concat());
+            let _ = Capture::from_bytes(&[MAGIC_2, &bytes].concat());
         }
     }
 }

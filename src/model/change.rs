@@ -5,6 +5,7 @@
 //! escaping belongs to the place where a text is shown (`report::escape`).
 
 use super::author::Author;
+use super::ruleset::{Backend, Family, TableKey};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -45,15 +46,43 @@ pub enum Source {
     IptablesNft,
     /// The older x_tables interface, read through `iptables-legacy-save`.
     IptablesLegacy,
+    /// arptables' tables, in nf_tables or in x_tables.
+    Arptables,
+    /// ebtables' tables, in nf_tables or in the bridge code.
+    Ebtables,
+    /// Sets that `ipset` made.
+    Ipset,
+    /// Kernel settings under /proc/sys.
+    Sysctl,
+    /// BPF programs that see packets before or beside netfilter.
+    Bpf,
 }
 
 impl Source {
+    /// Of a table by its name alone: one of nf_tables counts as native.
+    pub fn of(key: &TableKey) -> Self {
+        match (key.backend, key.family) {
+            (Backend::NfTables, _) => Self::Nft,
+            (Backend::Legacy, Family::Arp) => Self::Arptables,
+            (Backend::Legacy, Family::Bridge) => Self::Ebtables,
+            (Backend::Legacy, _) => Self::IptablesLegacy,
+            (Backend::Ipset, _) => Self::Ipset,
+            (Backend::Sysctl, _) => Self::Sysctl,
+            (Backend::Bpf, _) => Self::Bpf,
+        }
+    }
+
     /// The word used in JSON and in text.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Nft => "nft",
             Self::IptablesNft => "iptables-nft",
             Self::IptablesLegacy => "iptables-legacy",
+            Self::Arptables => "arptables",
+            Self::Ebtables => "ebtables",
+            Self::Ipset => "ipset",
+            Self::Sysctl => "sysctl",
+            Self::Bpf => "bpf",
         }
     }
 }
@@ -98,6 +127,10 @@ pub enum ObjectKind {
     Synproxy,
     /// A stateful object of a type that this version has no name for.
     Object,
+    /// A kernel setting.
+    Sysctl,
+    /// A BPF program at a hook.
+    BpfProgram,
 }
 
 impl ObjectKind {
@@ -122,6 +155,8 @@ impl ObjectKind {
             Self::CtExpectation => "ct expectation",
             Self::Synproxy => "synproxy",
             Self::Object => "object",
+            Self::Sysctl => "sysctl",
+            Self::BpfProgram => "bpf program",
         }
     }
 }
@@ -150,9 +185,10 @@ pub struct Change {
     pub kind: ChangeKind,
     /// The interface that holds the object.
     pub source: Source,
-    /// The kernel's name of the family: `ip`, `ip6`, `inet`, `arp`, `bridge`, `netdev`.
+    /// The kernel's name of the family: `ip`, `ip6`, `inet`, `arp`, `bridge`, `netdev`; `unspec` for what has
+    /// none (ipset, sysctl, bpf).
     pub family: String,
-    /// The table's name.
+    /// The table's name; empty where the source has no tables (ipset, sysctl, bpf).
     pub table: String,
     /// The chain's name, for chains and rules.
     pub chain: Option<String>,
@@ -182,9 +218,12 @@ pub struct Change {
 }
 
 impl Change {
-    /// `family table`, the heading under which text output groups changes.
+    /// `family table`, the heading under which text output groups changes; where the source has no tables, its name.
     pub fn table_path(&self) -> String {
-        format!("{} {}", self.family, self.table)
+        match self.source {
+            Source::Ipset | Source::Sysctl | Source::Bpf => self.source.as_str().to_owned(),
+            _ => format!("{} {}", self.family, self.table),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ pub mod host;
 pub mod item;
 pub mod ruleset;
 
-pub use capture::{Capture, LegacyTable, RawMessage};
+pub use capture::{Capture, ContextObject, LegacyTable, RawMessage};
 pub use files::Files;
 pub use host::{HostName, InvalidHost};
 pub use item::{Item, Text};

@@ -31,7 +31,7 @@ pub fn text_from_kernel(bytes: &[u8]) -> String {
     text
 }
 
-/// An nf_tables family, with the kernel's number and nft's name.
+/// A protocol family, with the kernel's number and nft's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
     /// NFPROTO_INET.
@@ -46,10 +46,12 @@ pub enum Family {
     Bridge,
     /// NFPROTO_NETDEV.
     Netdev,
+    /// NFPROTO_UNSPEC: of what belongs to no family (a kernel setting).
+    Unspec,
 }
 
 impl Family {
-    /// All of them.
+    /// Those that tables have.
     pub const ALL: [Self; 6] = [Self::Inet, Self::Ip, Self::Ip6, Self::Arp, Self::Bridge, Self::Netdev];
 
     /// The name that nft uses.
@@ -61,6 +63,7 @@ impl Family {
             Self::Arp => "arp",
             Self::Bridge => "bridge",
             Self::Netdev => "netdev",
+            Self::Unspec => "unspec",
         }
     }
 
@@ -73,6 +76,7 @@ impl Family {
             Self::Netdev => 5,
             Self::Bridge => 7,
             Self::Ip6 => 10,
+            Self::Unspec => 0,
         }
     }
 
@@ -95,6 +99,22 @@ pub enum Backend {
     NfTables,
     /// x_tables; contents are lines of `iptables-legacy-save`.
     Legacy,
+    /// ipset: sets with their members, in the one table that [`TableKey::of_all`] names.
+    Ipset,
+    /// Kernel settings that change what rules mean: objects whose `attrs` are the value.
+    Sysctl,
+    /// BPF programs that see packets before or beside netfilter: objects whose `attrs` say what they are.
+    Bpf,
+}
+
+impl Backend {
+    /// Those without tables of their own: all that they hold is in one table, which is always there.
+    pub const WITHOUT_TABLES: [Self; 3] = [Self::Ipset, Self::Sysctl, Self::Bpf];
+
+    /// Whether it has tables, which may be there or not.
+    pub fn has_tables(self) -> bool {
+        !Self::WITHOUT_TABLES.contains(&self)
+    }
 }
 
 /// What names a table.
@@ -106,6 +126,13 @@ pub struct TableKey {
     pub family: Family,
     /// Its name.
     pub name: Name,
+}
+
+impl TableKey {
+    /// The one table of a backend that has none.
+    pub fn of_all(backend: Backend) -> Self {
+        Self { backend, family: Family::Unspec, name: Name::default() }
+    }
 }
 
 impl fmt::Display for TableKey {

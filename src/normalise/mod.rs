@@ -5,6 +5,7 @@
 //! else, also attributes that this version has no name for. Pure.
 
 mod anonymous;
+mod context;
 mod denormalise;
 mod elements;
 mod legacy;
@@ -49,6 +50,11 @@ pub fn normalise(capture: &Capture) -> Result<Ruleset, NormaliseError> {
         let key =
             TableKey { backend: Backend::Legacy, family: legacy.family, name: Name(legacy.table.clone()) };
         ruleset.tables.insert(key, legacy::parse(&legacy.text));
+    }
+    for backend in [Backend::Sysctl, Backend::Bpf] {
+        if let Some(objects) = capture.context(backend) {
+            ruleset.tables.insert(TableKey::of_all(backend), context::table(objects));
+        }
     }
     Ok(ruleset)
 }

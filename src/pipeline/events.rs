@@ -124,6 +124,9 @@ fn captured_again(kept: &Ruleset, capture: &Capture) -> Capture {
         interfaces: capture.interfaces.clone(),
         messages: native.flat_map(|(key, table)| normalise::denormalise(key, table)).collect(),
         legacy: capture.legacy.clone(),
+        ipset: capture.ipset.clone(),
+        sysctl: capture.sysctl.clone(),
+        bpf: capture.bpf.clone(),
     }
 }
 

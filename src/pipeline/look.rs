@@ -15,7 +15,7 @@ use crate::decode::{self, DecodeError};
 use crate::ledger::{Baseline, HostName, Repository};
 use crate::model::{
     Author, Backend, BaselineRef, Capture, Change, CheckResult, Digest, Evidence, Gap, Ruleset, Source,
-    Summary, Verdict,
+    Summary, TableKey, Verdict,
 };
 use crate::normalise::normalise;
 use crate::record::Memory;
@@ -67,13 +67,15 @@ pub(super) fn examine(
     let approved = normalise(&cache.compiled(&baseline.files, &capture.interfaces)?)?;
     let memory = remembered(repository, host)?;
     let unseen = stand_in(&mut live, &approved, &gaps);
+    leave_out_unapproved_settings(&mut live, &approved);
     let Comparison { mut differences, re_encoded } = compared(&approved, &live, &known(memory.as_ref()))?;
     keep_names(&mut differences, &approved, &live, memory.as_ref());
     let look = Look { boot_id: history::boot_id(), generation: capture.generation, time: captured_at };
     let mut changes: Vec<Change> = differences.iter().map(|d| d.change.clone()).collect();
-    if let Some(memory) = memory.as_ref().filter(|_| unseen) {
-        let hidden = memory.open.iter().filter(|change| change.source == Source::IptablesLegacy);
-        changes.extend(hidden.cloned());
+    for change in memory.iter().flat_map(|memory| &memory.open) {
+        if unseen.contains(&change.source) && !changes.iter().any(|known| known.id == change.id) {
+            changes.push(change.clone());
+        }
     }
     let between = match &memory {
         Some(memory) => {
@@ -112,16 +114,34 @@ pub(super) fn examine(
     })
 }
 
-/// "Could not look" is never "empty": where legacy tables could not be read, the approved ones stand in for
-/// those that are missing, so that nothing is called removed. Whether that was so.
-fn stand_in(live: &mut Ruleset, approved: &Ruleset, gaps: &[Gap]) -> bool {
-    let unseen = gaps.iter().any(|gap| gap.source == Source::IptablesLegacy.as_str());
-    if unseen {
-        for (key, table) in approved.tables.iter().filter(|(key, _)| key.backend == Backend::Legacy) {
-            live.tables.entry(key.clone()).or_insert_with(|| table.clone());
+/// "Could not look" is never "empty": where a source could not be read, what is approved stands in for what is
+/// missing, so that nothing is called removed. The sources of which that is so.
+fn stand_in(live: &mut Ruleset, approved: &Ruleset, gaps: &[Gap]) -> BTreeSet<Source> {
+    let blind: BTreeSet<&str> = gaps.iter().map(|gap| gap.source.as_str()).collect();
+    let is_unseen =
+        |key: &TableKey| key.backend != Backend::NfTables && blind.contains(Source::of(key).as_str());
+    for (key, table) in approved.tables.iter().filter(|(key, _)| is_unseen(key)) {
+        let found = live.tables.entry(key.clone()).or_insert_with(|| table.clone());
+        if !key.backend.has_tables() {
+            for (name, set) in &table.sets {
+                found.sets.entry(name.clone()).or_insert_with(|| set.clone());
+            }
+            for (name, object) in &table.objects {
+                found.objects.entry(name.clone()).or_insert_with(|| object.clone());
+            }
         }
     }
-    unseen
+    let others = [Source::IptablesLegacy, Source::Arptables, Source::Ebtables, Source::Ipset];
+    let others = others.into_iter().chain([Source::Sysctl, Source::Bpf]);
+    others.filter(|source| blind.contains(source.as_str())).collect()
+}
+
+/// A baseline without a file of kernel settings says nothing about them: they are not compared.
+fn leave_out_unapproved_settings(live: &mut Ruleset, approved: &Ruleset) {
+    let settings = TableKey::of_all(Backend::Sysctl);
+    if !approved.tables.contains_key(&settings) {
+        live.tables.remove(&settings);
+    }
 }
 
 /// The live state of the last look against the present baseline: what the baseline alone changed.

@@ -119,7 +119,7 @@ fn iptables_tool(change: &Change) -> Option<&'static str> {
         (Source::IptablesNft, "ip6") => Some("ip6tables-nft"),
         (Source::IptablesLegacy, "ip") => Some("iptables-legacy"),
         (Source::IptablesLegacy, "ip6") => Some("ip6tables-legacy"),
-        (Source::Nft | Source::IptablesNft | Source::IptablesLegacy, _) => None,
+        _ => None,
     }
 }
 

@@ -56,7 +56,10 @@ pub(super) fn table(change: &Change) -> String {
     let path = escape::terminal(&change.table_path());
     match change.source {
         Source::Nft => format!("table {path}"),
-        Source::IptablesNft | Source::IptablesLegacy => format!("table {path} ({})", change.source.as_str()),
+        Source::Ipset | Source::Sysctl | Source::Bpf => path,
+        Source::IptablesNft | Source::IptablesLegacy | Source::Arptables | Source::Ebtables => {
+            format!("table {path} ({})", change.source.as_str())
+        }
     }
 }
 
