@@ -16,12 +16,14 @@ use crate::model::{Change, CheckResult, LedgerEntry};
 use crate::normalise::normalise;
 use approval::{choose, lasting, with_other_files};
 use events::{append, append_failure};
+use glance::{Seen, glance};
 use look::{examine, open_netns};
 use std::path::PathBuf;
 
 mod approval;
 mod error;
 mod events;
+mod glance;
 mod history;
 mod last;
 mod look;
@@ -41,15 +43,29 @@ pub struct Recorded {
 
 /// Looks at the live state, compares it with the approved one, and attributes the differences. Reads
 /// only.
-pub fn check(settings: &Settings) -> Result<Checked, PipelineError> {
+pub fn check(settings: &Settings) -> Result<CheckResult, PipelineError> {
     let repository = Repository::open(&settings.repo)?;
-    examine(settings, &repository, Access::Read)
+    match glance(settings, &repository, Access::Read)? {
+        Some(seen) => Ok(seen.result),
+        None => Ok(examine(settings, &repository, Access::Read)?.result),
+    }
+}
+
+/// As [`check`], and keeps both rulesets: reads everything, whatever is remembered.
+pub fn look(settings: &Settings) -> Result<Checked, PipelineError> {
+    examine(settings, &Repository::open(&settings.repo)?, Access::Read)
 }
 
 /// `check`, then appends what is new to the ledger.
 pub fn record(settings: &Settings) -> Result<Recorded, PipelineError> {
     let repository = Repository::open(&settings.repo)?;
     let lock = repository.lock()?;
+    if let Ok(Some(Seen { result, nothing_new: Some(memory) })) =
+        glance(settings, &repository, Access::ReadWrite)
+    {
+        memory.write(&repository, &settings.host)?;
+        return Ok(Recorded { result, events: Vec::new() });
+    }
     match examine(settings, &repository, Access::ReadWrite) {
         Ok(checked) => append(settings, &repository, &lock, checked),
         Err(error) => {
@@ -116,7 +132,7 @@ pub fn approve(
         return Err(PipelineError::NeedsOthers { needed });
     }
     let cache = Cache::new(repository.cache_dir(), Access::ReadWrite);
-    let loaded = cache.compiled(&files, &target.interfaces);
+    let loaded = cache.loaded(&files, &target.interfaces);
     loaded.map_err(|error| PipelineError::NeedsOthers { needed: error.to_string() })?;
     let identity = Identity::of_this_process(&repository, &settings.host);
     let message = ApprovalMessage {

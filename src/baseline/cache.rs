@@ -1,21 +1,27 @@
-//! Compiled baselines, kept by content.
+//! What baselines load to, kept by content.
 //!
-//! The key is a digest over the files, the tools' versions, the kernel release, and the interfaces that
-//! the files may name: whatever could make the same files load to something else. A damaged or missing
+//! The key is a digest over the files, the tools, the kernel release, and the interfaces that
+//! the files may name: whatever could make the same files load to something else. A pointer leads from the id of
+//! a baseline's git tree to the key, so that the files need not be read while nothing changes. A damaged or missing
 //! entry costs a compilation, nothing else. `check` reads the cache and never writes it.
 
 use super::compile::{CompileError, compile};
-use super::layout::{Role, role};
-use crate::model::{Backend, Capture, Digest, Files};
-use crate::tool::Tool;
+use super::stored::{self, Stored};
+use crate::model::{Digest, Files, Ruleset};
+use crate::normalise::normalise;
+use crate::tool::locate;
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// How many compiled baselines are kept.
+/// Ending of the name of a file that holds a key.
+const POINTER: &str = ".at";
+
+/// How many loaded baselines are kept, and how many pointers.
 const KEPT: usize = 16;
 
-/// A directory of compiled baselines.
+/// A directory of loaded baselines.
 #[derive(Clone, Debug)]
 pub struct Cache {
     directory: PathBuf,
@@ -37,61 +43,124 @@ impl Cache {
         Self { directory, access }
     }
 
-    /// The compiled form of `files` on a host with these interfaces.
-    pub fn compiled(
+    /// The approved state that `files` load to on a host with these interfaces. `tree` names the files: equal ids,
+    /// equal files.
+    pub fn approved(
+        &self,
+        tree: &str,
+        files: &Files,
+        interfaces: &BTreeMap<u32, Vec<u8>>,
+    ) -> Result<Ruleset, CompileError> {
+        let ruleset = self.loaded(files, interfaces)?;
+        self.point(tree, files, interfaces);
+        Ok(ruleset)
+    }
+
+    /// What `files` load to on a host with these interfaces.
+    pub fn loaded(
         &self,
         files: &Files,
         interfaces: &BTreeMap<u32, Vec<u8>>,
-    ) -> Result<Capture, CompileError> {
-        let entry = self.directory.join(key(files, interfaces).to_string());
-        if let Some(capture) = std::fs::read(&entry).ok().and_then(|bytes| Capture::from_bytes(&bytes).ok()) {
-            return Ok(capture);
+    ) -> Result<Ruleset, CompileError> {
+        let entry = self.entry(files, interfaces);
+        if let Some(ruleset) = Stored::open(&entry).and_then(Stored::into_ruleset) {
+            return Ok(ruleset);
         }
-        let capture = compile(files, interfaces)?;
+        let ruleset = normalise(&compile(files, interfaces)?)?;
         if self.access == Access::ReadWrite {
-            self.keep(&entry, &capture);
+            self.keep(&entry, &ruleset);
         }
-        Ok(capture)
+        Ok(ruleset)
+    }
+
+    /// The stored form of the approved state that `tree` names, without reading the files if this host's interfaces
+    /// are as they were; none if there is none.
+    pub fn stored<E>(
+        &self,
+        tree: &str,
+        interfaces: &BTreeMap<u32, Vec<u8>>,
+        files: impl FnOnce() -> Result<Files, E>,
+    ) -> Result<Option<Stored>, E> {
+        let pointer = self.pointer(tree, interfaces);
+        let pointed = std::fs::read_to_string(&pointer).ok();
+        let is_plain = |name: &String| name.len() == 32 && name.bytes().all(|b| b.is_ascii_hexdigit());
+        let pointed = pointed.filter(is_plain).and_then(|name| Stored::open(&self.directory.join(name)));
+        if pointed.is_some() {
+            return Ok(pointed);
+        }
+        let files = files()?;
+        let found = Stored::open(&self.entry(&files, interfaces));
+        if found.is_some() {
+            self.point(tree, &files, interfaces);
+        }
+        Ok(found)
     }
 
     /// Keeps what `files` are known to load to.
-    pub fn insert(&self, files: &Files, interfaces: &BTreeMap<u32, Vec<u8>>, capture: &Capture) {
-        self.keep(&self.directory.join(key(files, interfaces).to_string()), capture);
+    pub fn insert(&self, files: &Files, interfaces: &BTreeMap<u32, Vec<u8>>, ruleset: &Ruleset) {
+        self.keep(&self.entry(files, interfaces), ruleset);
+    }
+
+    fn entry(&self, files: &Files, interfaces: &BTreeMap<u32, Vec<u8>>) -> PathBuf {
+        self.directory.join(key(files, interfaces).to_string())
+    }
+
+    /// Says under which key the files that `tree` names are stored on this host.
+    fn point(&self, tree: &str, files: &Files, interfaces: &BTreeMap<u32, Vec<u8>>) {
+        if self.access == Access::ReadWrite {
+            self.write(&self.pointer(tree, interfaces), key(files, interfaces).to_string().as_bytes());
+        }
+    }
+
+    fn pointer(&self, tree: &str, interfaces: &BTreeMap<u32, Vec<u8>>) -> PathBuf {
+        let mut parts = surroundings();
+        parts.push(tree.as_bytes().to_vec());
+        for (index, name) in interfaces {
+            parts.extend([index.to_le_bytes().to_vec(), name.clone()]);
+        }
+        self.directory.join(format!("{}{POINTER}", Digest::of(parts.iter().map(Vec::as_slice))))
+    }
+
+    fn keep(&self, entry: &Path, ruleset: &Ruleset) {
+        if let Some(bytes) = stored::to_bytes(ruleset) {
+            self.write(entry, &bytes);
+        }
     }
 
     /// A full disk makes the next run slower, not this one fail.
-    fn keep(&self, entry: &Path, capture: &Capture) {
+    fn write(&self, path: &Path, bytes: &[u8]) {
         let write = || -> std::io::Result<()> {
             std::fs::create_dir_all(&self.directory)?;
             let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
-            file.write_all(&capture.to_bytes())?;
-            file.persist(entry)?;
+            file.write_all(bytes)?;
+            file.persist(path)?;
             self.prune()
         };
         if let Err(error) = write() {
-            tracing::debug!("cannot keep a compiled baseline in {}: {error}", self.directory.display());
+            tracing::debug!("cannot keep a loaded baseline in {}: {error}", self.directory.display());
         }
     }
 
     fn prune(&self) -> std::io::Result<()> {
-        let mut entries: Vec<(std::time::SystemTime, PathBuf)> = Vec::new();
+        let (mut entries, mut pointers) = (Vec::new(), Vec::new());
         for entry in std::fs::read_dir(&self.directory)? {
             let entry = entry?;
-            entries.push((entry.metadata()?.modified()?, entry.path()));
+            let is_pointer = entry.file_name().to_string_lossy().ends_with(POINTER);
+            let list = if is_pointer { &mut pointers } else { &mut entries };
+            list.push((entry.metadata()?.modified()?, entry.path()));
         }
-        entries.sort();
-        for (_, path) in entries.iter().take(entries.len().saturating_sub(KEPT)) {
-            std::fs::remove_file(path)?;
+        for mut list in [entries, pointers] {
+            list.sort();
+            for (_, path) in list.iter().take(list.len().saturating_sub(KEPT)) {
+                std::fs::remove_file(path)?;
+            }
         }
         Ok(())
     }
 }
 
 fn key(files: &Files, interfaces: &BTreeMap<u32, Vec<u8>>) -> Digest {
-    let mut parts: Vec<Vec<u8>> = vec![kernel_release()];
-    for program in programs(files) {
-        parts.push(version(program));
-    }
+    let mut parts = surroundings();
     for (path, content) in files {
         parts.extend([path.clone().into_bytes(), content.clone()]);
     }
@@ -108,26 +177,23 @@ fn contains(content: &[u8], name: &[u8]) -> bool {
     !name.is_empty() && memchr::memmem::find(content, name).is_some()
 }
 
-fn programs(files: &Files) -> Vec<&'static str> {
-    let mut programs = vec!["nft"];
-    let uses = |wanted| {
-        files.keys().any(|path| matches!(role(path), Role::Iptables(backend, _) if backend == wanted))
-    };
-    if uses(Backend::NfTables) {
-        programs.push("iptables-nft");
+/// What else decides what files load to: this program, the kernel, the tools. A tool is known by its file, because
+/// asking it for its version takes longer than all the rest.
+fn surroundings() -> Vec<Vec<u8>> {
+    let mut parts = vec![env!("CARGO_PKG_VERSION").as_bytes().to_vec(), kernel_release()];
+    for program in
+        ["nft", "iptables-nft-restore", "iptables-legacy-restore", "ipset", "ebtables", "arptables"]
+    {
+        parts.push(program.as_bytes().to_vec());
+        if let Some(metadata) = locate(program).and_then(|path| std::fs::metadata(path).ok()) {
+            let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
+            for number in [metadata.dev(), metadata.ino(), metadata.len()] {
+                parts.push(number.to_le_bytes().to_vec());
+            }
+            parts.push([seconds.to_le_bytes(), nanoseconds.to_le_bytes()].concat());
+        }
     }
-    if uses(Backend::Legacy) {
-        programs.push("iptables-legacy");
-    }
-    programs
-}
-
-/// What the tool says of itself; another answer means another key.
-fn version(program: &str) -> Vec<u8> {
-    match Tool::find(program).and_then(|tool| tool.args(["--version"]).run()) {
-        Ok(output) => output.stdout,
-        Err(error) => error.to_string().into_bytes(),
-    }
+    parts
 }
 
 fn kernel_release() -> Vec<u8> {

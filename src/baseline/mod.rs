@@ -12,6 +12,7 @@ mod include;
 mod layout;
 mod render;
 mod scanner;
+mod stored;
 
 pub use crate::model::Files;
 pub use adopt::{AdoptError, adopt};
@@ -19,3 +20,4 @@ pub use cache::{Access, Cache};
 pub use compile::{CompileError, compile};
 pub use layout::{is_authored, is_ruleset};
 pub use render::{RenderError, render};
+pub use stored::{Bodies, Stored};

@@ -43,9 +43,9 @@ enum Command {
     /// Make the repository and the first approved baseline
     Init(init::Args),
     /// Compare the live firewall with the approved baseline; reads only
-    Check,
+    Check(check::Args),
     /// For cron and timers: check, and append what is new to the ledger
-    Record,
+    Record(record::Args),
     /// Make the present drift, or chosen changes, part of the baseline
     Approve(approve::Args),
     /// List the recorded events, newest first
@@ -80,8 +80,8 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
     let mut output = Output::new(&settings, &cli.global);
     match &cli.command {
         Command::Init(args) => init::run(&settings, args, &mut output),
-        Command::Check => check::run(&settings, &mut output),
-        Command::Record => record::run(&settings, &mut output),
+        Command::Check(args) => check::run(&settings, args, &mut output),
+        Command::Record(args) => record::run(&settings, args, &mut output),
         Command::Approve(args) => approve::run(&settings, args, &mut output),
         Command::Log(args) => log::run(&settings, args, &mut output),
         Command::Show(args) => show::run(&settings, args, &mut output),

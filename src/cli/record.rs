@@ -5,11 +5,19 @@ use crate::config::{Format, Settings, Verbosity};
 use crate::model::Verdict;
 use crate::{pipeline, report};
 
+/// Flags of `record`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Read and compare everything, also if nothing was committed since the last look
+    #[arg(long)]
+    full: bool,
+}
+
 /// Records what is new and prints it. With `-q` nothing is printed when there is nothing new: cron mails
 /// whatever is printed.
-pub fn run(settings: &Settings, output: &mut Output) -> anyhow::Result<u8> {
+pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Result<u8> {
     settings.require_format("record", &[Format::Text, Format::Json])?;
-    let recorded = pipeline::record(settings)?;
+    let recorded = pipeline::record(&settings.looking_in_full(args.full))?;
     if settings.format == Format::Json {
         output.print(&report::log::json(settings.host.as_str(), &recorded.events))?;
         return Ok(recorded.result.verdict.exit_code());

@@ -3,14 +3,17 @@
 //! Role: the first stage. Input: a network namespace. Output: a [`Capture`] and the gaps in it. It
 //! never writes to the namespace that it reads, and never loads a module.
 
+mod follow;
 pub mod legacy;
 pub mod links;
 pub mod nftables;
 mod unread;
 
-use crate::model::{Capture, Gap};
+use crate::model::{Capture, Gap, Outline};
 use crate::sys::netns::{Netns, NetnsError};
-use crate::sys::socket::SocketError;
+use crate::sys::socket::{Socket, SocketError};
+pub use follow::Followed;
+use nftables::NftablesError;
 
 /// Why a namespace could not be captured at all.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +23,7 @@ pub enum CollectError {
     Netns(#[from] NetnsError),
     /// nf_tables.
     #[error(transparent)]
-    Nftables(#[from] nftables::NftablesError),
+    Nftables(#[from] NftablesError),
     /// The interface list, without which rules cannot be read.
     #[error("cannot list the network interfaces: {0}")]
     Links(SocketError),
@@ -37,15 +40,54 @@ impl CollectError {
     }
 }
 
-/// Reads nf_tables and the legacy tables of a namespace.
+/// Reads all of a namespace.
 pub fn capture(netns: &Netns) -> Result<(Capture, Vec<Gap>), CollectError> {
     netns.run(|| {
-        let mut capture = nftables::capture()?;
-        capture.interfaces = links::interfaces().map_err(CollectError::Links)?;
-        let (tables, gaps) = legacy::capture();
-        capture.legacy = tables;
-        Ok((capture, gaps))
+        let nftables = nftables::capture()?;
+        let (beside, gaps) = read_beside()?;
+        Ok((Capture { generation: nftables.generation, messages: nftables.messages, ..beside }, gaps))
     })?
+}
+
+/// What a look needs first: all but the rulesets of nf_tables, and their generation.
+#[derive(Debug)]
+pub struct Glance {
+    /// Everything but the messages of nf_tables.
+    pub beside: Capture,
+    /// What of it could not be read.
+    pub gaps: Vec<Gap>,
+    /// `NFTA_GEN_ID`, read after the rest.
+    pub generation: u32,
+    /// See [`Socket::netns_cookie`].
+    pub netns_cookie: Option<u64>,
+}
+
+/// Reads what the generation does not cover, and the generation.
+pub fn glance(netns: &Netns) -> Result<Glance, CollectError> {
+    netns.run(|| {
+        let (beside, gaps) = read_beside()?;
+        let mut socket =
+            Socket::open(Some(rustix::net::netlink::NETFILTER)).map_err(NftablesError::Socket)?;
+        let generation = nftables::generation(&mut socket)?;
+        Ok(Glance { beside, gaps, generation, netns_cookie: socket.netns_cookie() })
+    })?
+}
+
+/// Which namespace this is: see [`Socket::netns_cookie`].
+pub fn netns_cookie(netns: &Netns) -> Option<u64> {
+    netns.run(|| Socket::open(None).ok()?.netns_cookie()).ok().flatten()
+}
+
+/// Reads nf_tables along an outline; none if that cannot be done (see [`crate::normalise::Unfit`]).
+pub fn follow(netns: &Netns, outline: &Outline) -> Result<Option<Followed>, CollectError> {
+    Ok(netns.run(|| follow::follow(outline))??)
+}
+
+/// Everything but nf_tables, of the calling thread's namespace.
+fn read_beside() -> Result<(Capture, Vec<Gap>), CollectError> {
+    let interfaces = links::interfaces().map_err(CollectError::Links)?;
+    let (legacy, gaps) = legacy::capture();
+    Ok((Capture { interfaces, legacy, ..Capture::default() }, gaps))
 }
 
 /// What a namespace holds that is not captured: named as gaps that do not alter the verdict.

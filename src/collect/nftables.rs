@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Readings before giving up; 20 ms, 40 ms, … lie between them.
-const ATTEMPTS: u32 = 10;
+pub(super) const ATTEMPTS: u32 = 10;
 
 /// Why nf_tables could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -65,9 +65,14 @@ pub fn capture() -> Result<Capture, NftablesError> {
         if state == Dump::Whole && generation(&mut socket)? == before {
             return Ok(Capture { generation: before, messages, ..Capture::default() });
         }
-        std::thread::sleep(Duration::from_millis(20) * attempt);
+        pause(attempt);
     }
     Err(NftablesError::Torn)
+}
+
+/// Lets the writer finish, each time for longer.
+pub(super) fn pause(attempt: u32) {
+    std::thread::sleep(Duration::from_millis(20) * attempt);
 }
 
 fn read(socket: &mut Socket) -> Result<(Vec<RawMessage>, Dump), NftablesError> {
@@ -87,7 +92,7 @@ fn read(socket: &mut Socket) -> Result<(Vec<RawMessage>, Dump), NftablesError> {
             Ok((found, Dump::Whole)) => messages.extend(found),
             Ok((_, Dump::Interrupted)) => return Ok((messages, Dump::Interrupted)),
             // The set went away between the two dumps.
-            Err(NftablesError::Socket(SocketError::Refused(error))) if error.raw_os_error() == Some(2) => {
+            Err(error) if is_gone(&error) => {
                 return Ok((messages, Dump::Interrupted));
             }
             Err(error) => return Err(error),
@@ -103,19 +108,26 @@ fn read(socket: &mut Socket) -> Result<(Vec<RawMessage>, Dump), NftablesError> {
     Ok((messages, Dump::Whole))
 }
 
+/// Whether the kernel says that there is no such set.
+pub(super) fn is_gone(error: &NftablesError) -> bool {
+    const ENOENT: i32 = 2;
+    matches!(error, NftablesError::Socket(SocketError::Refused(reason)) if reason.raw_os_error() == Some(ENOENT))
+}
+
 /// A set whose elements are to be read.
-struct Wanted {
-    family: u8,
+pub(super) struct Wanted {
+    pub(super) family: u8,
     /// The request: the set's table and its name.
-    request: Vec<u8>,
+    pub(super) request: Vec<u8>,
     /// Whether only transactions change it: no packet path that adds elements, no timeout that removes them.
-    steady: bool,
+    pub(super) steady: bool,
     /// How many elements the kernel says that it has (`NFTA_SET_COUNT`, since Linux 6.16).
-    count: Option<u32>,
+    pub(super) count: Option<u32>,
 }
 
 impl Wanted {
-    fn of(family: u8, set: &[u8]) -> Option<Self> {
+    /// By the set's definition.
+    pub(super) fn of(family: u8, set: &[u8]) -> Option<Self> {
         let number = |kind| Attrs(set).find(kind).and_then(|attr| attr.be32());
         let flags = number(nft::set::FLAGS).unwrap_or(0);
         Some(Self {
@@ -129,12 +141,12 @@ impl Wanted {
 
 /// Steady sets with more elements than this are read until a reading has as many as the kernel counts, or
 /// two readings agree.
-const READ_ONCE: usize = 100;
+pub(super) const READ_ONCE: usize = 100;
 
 /// One set's elements. While the kernel moves a large set to a larger hash table, as it does just after
 /// such a set was loaded, a dump leaves elements out or repeats them, and is not marked as interrupted
 /// (nft_set_hash.c counts entries to find its place again).
-fn elements(socket: &mut Socket, set: &Wanted) -> Result<(Vec<RawMessage>, Dump), NftablesError> {
+pub(super) fn elements(socket: &mut Socket, set: &Wanted) -> Result<(Vec<RawMessage>, Dump), NftablesError> {
     let mut last: Option<BTreeSet<Vec<u8>>> = None;
     for attempt in 1..=ATTEMPTS {
         let mut messages = Vec::new();
@@ -155,7 +167,7 @@ fn elements(socket: &mut Socket, set: &Wanted) -> Result<(Vec<RawMessage>, Dump)
         }
         last = Some(keys);
         if attempt > 1 {
-            std::thread::sleep(Duration::from_millis(20) * attempt);
+            pause(attempt);
         }
     }
     Err(NftablesError::Torn)
@@ -175,7 +187,7 @@ fn elements_of(set: &[u8]) -> Option<Vec<u8>> {
     Some(request.into_bytes())
 }
 
-fn dump(
+pub(super) fn dump(
     socket: &mut Socket,
     request: u8,
     header: &[u8],

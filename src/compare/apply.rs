@@ -221,5 +221,5 @@ fn adopt(anonymous: &mut Anonymous, source: &Anonymous, rule: &Rule) -> Rule {
     if names.is_empty() {
         return rule.clone();
     }
-    Rule { digest: rule.digest, attrs: rename_references(&rule.attrs, &names) }
+    Rule { digest: rule.digest, attrs: rename_references(&rule.attrs, &names).into() }
 }

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 fn ruleset(rules: &[u8]) -> Ruleset {
     let key = TableKey { backend: Backend::NfTables, family: Family::Inet, name: Name(b"t".to_vec()) };
-    let rules = rules.iter().map(|rule| Rule { digest: Digest::of([&[*rule][..]]), attrs: vec![] }).collect();
+    let rules =
+        rules.iter().map(|rule| Rule { digest: Digest::of([&[*rule][..]]), attrs: Box::default() }).collect();
     let chain = Chain { attrs: vec![], rules };
     let table = Table { chains: [(Name(b"c".to_vec()), chain)].into(), ..Table::default() };
     Ruleset { tables: [(key, table)].into(), ..Ruleset::default() }

@@ -12,10 +12,13 @@ use std::time::Duration;
 use toml::{Spanned, Value};
 
 /// Every key of the file.
-pub(super) const KEYS: [&str; 5] = ["repo", "host", "netns", "audit_log", "tool_timeout_seconds"];
+pub(super) const KEYS: [&str; 6] =
+    ["repo", "host", "netns", "audit_log", "tool_timeout_seconds", "full_look_hours"];
 
 /// Longest time that one run of a tool may be given, in seconds.
 const LONGEST_TIMEOUT: u64 = 3600;
+/// Longest time between two full looks, in hours: a week.
+const LONGEST_HOURS: u64 = 168;
 
 /// What the file says; an absent key is absent.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -25,6 +28,7 @@ pub(super) struct ConfigFile {
     pub netns: Option<NetnsRef>,
     pub audit_log: Option<PathBuf>,
     pub tool_timeout: Option<Duration>,
+    pub full_look: Option<Duration>,
 }
 
 /// The file's shape, before its values are checked.
@@ -35,6 +39,7 @@ struct Raw {
     netns: Option<Spanned<PathBuf>>,
     audit_log: Option<Spanned<PathBuf>>,
     tool_timeout_seconds: Option<Spanned<u64>>,
+    full_look_hours: Option<Spanned<u64>>,
 }
 
 impl ConfigFile {
@@ -102,6 +107,10 @@ impl Checker<'_> {
                     _ => Err(format!("{seconds} is not between 1 and {LONGEST_TIMEOUT}")),
                 },
             )?,
+            full_look: self.each("full_look_hours", raw.full_look_hours, |hours| match hours {
+                0..=LONGEST_HOURS => Ok(Duration::from_secs(hours * 3600)),
+                _ => Err(format!("{hours} is not between 0 and {LONGEST_HOURS}")),
+            })?,
         })
     }
 
@@ -174,7 +183,7 @@ mod tests {
         );
         assert_eq!(
             error(b"[webhook]\nurl = 'x'\n"),
-            "c.toml:1: unknown key \"webhook\" | valid keys: repo, host, netns, audit_log, tool_timeout_seconds"
+            "c.toml:1: unknown key \"webhook\" | valid keys: repo, host, netns, audit_log, tool_timeout_seconds, full_look_hours"
         );
     }
 

@@ -14,6 +14,8 @@ pub const DEFAULT_CONFIG: &str = "/etc/fwdrift/config.toml";
 const DEFAULT_REPO: &str = "/var/lib/fwdrift/repo";
 /// Where auditd writes by default (auditd.conf(5)).
 pub const DEFAULT_AUDIT_LOG: &str = "/var/log/audit";
+/// A full look is made at least daily, whatever the generation says.
+const DEFAULT_FULL_LOOK: Duration = Duration::from_secs(24 * 3600);
 const DEFAULT_TOOL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How much is said besides the result.
@@ -45,6 +47,8 @@ pub struct Settings {
     pub audit_log: PathBuf,
     /// How long one run of one tool may take.
     pub tool_timeout: Duration,
+    /// How long an unchanged generation may stand for a full look.
+    pub full_look_every: Duration,
     /// The form of the result.
     pub format: Format,
     /// When colours are used.
@@ -98,6 +102,7 @@ impl Settings {
             netns,
             audit_log: file.audit_log.unwrap_or_else(|| PathBuf::from(DEFAULT_AUDIT_LOG)),
             tool_timeout: file.tool_timeout.unwrap_or(DEFAULT_TOOL_TIMEOUT),
+            full_look_every: file.full_look.unwrap_or(DEFAULT_FULL_LOOK),
             format: args.format,
             color: args.color,
             verbosity: match (args.quiet, args.verbose) {
@@ -107,6 +112,12 @@ impl Settings {
                 (false, _) => Verbosity::Trace,
             },
         })
+    }
+
+    /// These settings; if `full`, an unchanged generation stands for nothing.
+    pub fn looking_in_full(&self, full: bool) -> Self {
+        let full_look_every = if full { Duration::ZERO } else { self.full_look_every };
+        Self { full_look_every, ..self.clone() }
     }
 
     /// Refuses a form of output that `command` does not have; to be asked before any work is done.

@@ -15,31 +15,31 @@ const SEPARATOR: u8 = 0x1e;
 /// The table with line breaks in its comments and log prefixes replaced.
 pub fn without_line_breaks(source: &Table) -> Cow<'_, Table> {
     let mut result = Cow::Borrowed(source);
-    let mut change = |old: &[u8], userdata: u16, select: &dyn Fn(&mut Table) -> Option<&mut Vec<u8>>| {
-        if let Some(new) = replaced(old, userdata)
-            && let Some(place) = select(result.to_mut())
-        {
-            *place = new;
+    let mut change = |old: &[u8], userdata: u16, put: &dyn Fn(&mut Table, Vec<u8>) -> Option<()>| {
+        if let Some(new) = replaced(old, userdata) {
+            let _ = put(result.to_mut(), new);
         }
     };
-    change(&source.attrs, table::USERDATA, &|t| Some(&mut t.attrs));
+    change(&source.attrs, table::USERDATA, &|t, new| put(&mut t.attrs, new));
     for (name, found) in &source.chains {
-        change(&found.attrs, chain::USERDATA, &|t| Some(&mut t.chains.get_mut(name)?.attrs));
+        change(&found.attrs, chain::USERDATA, &|t, new| put(&mut t.chains.get_mut(name)?.attrs, new));
         for (place, found) in found.rules.iter().enumerate() {
-            change(&found.attrs, rule::USERDATA, &|t| rule_attrs(t.chains.get_mut(name)?, place));
+            change(&found.attrs, rule::USERDATA, &|t, new| put_rule(t.chains.get_mut(name)?, place, new));
         }
     }
     for (name, found) in &source.anonymous.chains {
         for (place, found) in found.rules.iter().enumerate() {
-            change(&found.attrs, rule::USERDATA, &|t| rule_attrs(t.anonymous.chains.get_mut(name)?, place));
+            change(&found.attrs, rule::USERDATA, &|t, new| {
+                put_rule(t.anonymous.chains.get_mut(name)?, place, new)
+            });
         }
     }
     for (name, found) in &source.sets {
-        change(&found.attrs, set::USERDATA, &|t| Some(&mut t.sets.get_mut(name)?.attrs));
+        change(&found.attrs, set::USERDATA, &|t, new| put(&mut t.sets.get_mut(name)?.attrs, new));
         for (key, found) in &found.elements {
             for (part, attrs) in found.attrs.iter().enumerate() {
-                change(attrs, elem::USERDATA, &|t| {
-                    t.sets.get_mut(name)?.elements.get_mut(key)?.attrs.get_mut(part)
+                change(attrs, elem::USERDATA, &|t, new| {
+                    put(t.sets.get_mut(name)?.elements.get_mut(key)?.attrs.get_mut(part)?, new)
                 });
             }
         }
@@ -47,20 +47,26 @@ pub fn without_line_breaks(source: &Table) -> Cow<'_, Table> {
     for (name, found) in &source.anonymous.sets {
         for (key, found) in &found.elements {
             for (part, attrs) in found.attrs.iter().enumerate() {
-                change(attrs, elem::USERDATA, &|t| {
-                    t.anonymous.sets.get_mut(name)?.elements.get_mut(key)?.attrs.get_mut(part)
+                change(attrs, elem::USERDATA, &|t, new| {
+                    put(t.anonymous.sets.get_mut(name)?.elements.get_mut(key)?.attrs.get_mut(part)?, new)
                 });
             }
         }
     }
     for (key, found) in &source.objects {
-        change(&found.attrs, object::USERDATA, &|t| Some(&mut t.objects.get_mut(key)?.attrs));
+        change(&found.attrs, object::USERDATA, &|t, new| put(&mut t.objects.get_mut(key)?.attrs, new));
     }
     result
 }
 
-fn rule_attrs(chain: &mut Chain, place: usize) -> Option<&mut Vec<u8>> {
-    Some(&mut chain.rules.get_mut(place)?.attrs)
+fn put(attrs: &mut Vec<u8>, new: Vec<u8>) -> Option<()> {
+    *attrs = new;
+    Some(())
+}
+
+fn put_rule(chain: &mut Chain, place: usize, new: Vec<u8>) -> Option<()> {
+    chain.rules.get_mut(place)?.attrs = new.into();
+    Some(())
 }
 
 /// The attributes with line breaks in their texts replaced; none if there are none.

@@ -29,7 +29,39 @@ pub struct Baseline {
     pub message: String,
 }
 
+/// Which state is approved, without the state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaselineId {
+    /// The commit at `main`.
+    pub commit: String,
+    /// The directory in that commit, `baselines/<host>`.
+    pub path: String,
+    /// The id of that directory's tree: equal ids, equal files.
+    pub tree: String,
+}
+
 impl Repository {
+    /// Which state is approved for `host`; `None` if `main` or the directory does not exist.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`] if something cannot be read, or is no directory.
+    pub fn baseline_id(&self, host: &HostName) -> Result<Option<BaselineId>, LedgerError> {
+        let Some(main) = refs::tip(&self.git, refs::MAIN)? else { return Ok(None) };
+        let path = refs::baseline_path(host);
+        let root = main.tree().map_err(|e| tree::damaged(&self.git, "main", e.message()))?;
+        let directory = tree::directory(&self.git, &root, &path)?;
+        let id = |directory: git2::Tree<'_>| directory.id().to_string();
+        Ok(directory.map(|found| BaselineId { commit: main.id().to_string(), tree: id(found), path }))
+    }
+
+    /// The commit at the ledger's head; `None` if there is no ledger of `host`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`] if the reference cannot be read.
+    pub fn head_id(&self, host: &HostName) -> Result<Option<String>, LedgerError> {
+        Ok(refs::tip(&self.git, &refs::live(host))?.map(|commit| commit.id().to_string()))
+    }
+
     /// What is approved for `host`; `None` if `main` or the directory does not exist.
     ///
     /// # Errors

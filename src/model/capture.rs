@@ -3,6 +3,7 @@
 //! Role: the output of `collect`, the input of `normalise`. It has a byte form of its own, used for the
 //! cache of compiled baselines and for `.exact` files; the form is versioned and never changes in place.
 
+use super::bytes::{Input, Unreadable, put_bytes, put_u32};
 use super::ruleset::{Backend, Family};
 use std::collections::BTreeMap;
 
@@ -62,11 +63,6 @@ pub struct Capture {
     pub bpf: Option<Vec<ContextObject>>,
 }
 
-/// A serialised capture that cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a capture of this version of fwdrift, or damaged")]
-pub struct Unreadable;
-
 impl Capture {
     /// What was read of a backend that holds [`ContextObject`]s; none for the others.
     pub fn context(&self, backend: Backend) -> Option<&[ContextObject]> {
@@ -116,13 +112,13 @@ impl Capture {
             Some(rest) => (rest, false),
             None => (bytes.strip_prefix(MAGIC_2).ok_or(Unreadable)?, true),
         };
-        let mut input = Input(rest);
+        let mut input = Input::new(rest);
         let generation = input.u32()?;
         let mut interfaces = BTreeMap::new();
         for _ in 0..input.u32()? {
             interfaces.insert(input.u32()?, input.bytes()?.to_vec());
         }
-        let messages = input.messages()?;
+        let messages = read_messages(&mut input)?;
         let mut legacy = Vec::new();
         for _ in 0..input.u32()? {
             let family = Family::from_number(input.byte()?).ok_or(Unreadable)?;
@@ -131,17 +127,13 @@ impl Capture {
         }
         let mut capture = Self { generation, interfaces, messages, legacy, ..Self::default() };
         if more {
-            let (is_there, messages) = (input.byte()? != 0, input.messages()?);
+            let (is_there, messages) = (input.byte()? != 0, read_messages(&mut input)?);
             capture.ipset = is_there.then_some(messages);
-            capture.sysctl = input.context()?;
-            capture.bpf = input.context()?;
+            capture.sysctl = read_context(&mut input)?;
+            capture.bpf = read_context(&mut input)?;
         }
-        if input.0.is_empty() { Ok(capture) } else { Err(Unreadable) }
+        if input.is_empty() { Ok(capture) } else { Err(Unreadable) }
     }
-}
-
-fn put_u32(out: &mut Vec<u8>, value: u32) {
-    out.extend_from_slice(&value.to_le_bytes());
 }
 
 fn put_messages(out: &mut Vec<u8>, messages: &[RawMessage]) {
@@ -152,51 +144,23 @@ fn put_messages(out: &mut Vec<u8>, messages: &[RawMessage]) {
     }
 }
 
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    put_u32(out, bytes.len() as u32);
-    out.extend_from_slice(bytes);
+fn read_messages(input: &mut Input<'_>) -> Result<Vec<RawMessage>, Unreadable> {
+    let mut messages = Vec::new();
+    for _ in 0..input.u32()? {
+        let (kind, family) = (input.byte()?, input.byte()?);
+        messages.push(RawMessage { kind, family, attrs: input.bytes()?.to_vec() });
+    }
+    Ok(messages)
 }
 
-struct Input<'a>(&'a [u8]);
-
-impl<'a> Input<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Unreadable> {
-        let (head, tail) = self.0.split_at_checked(length).ok_or(Unreadable)?;
-        self.0 = tail;
-        Ok(head)
+fn read_context(input: &mut Input<'_>) -> Result<Option<Vec<ContextObject>>, Unreadable> {
+    let is_there = input.byte()? != 0;
+    let mut objects = Vec::new();
+    for _ in 0..input.u32()? {
+        let (name, value) = (input.bytes()?.to_vec(), input.bytes()?.to_vec());
+        objects.push(ContextObject { name, value });
     }
-
-    fn byte(&mut self) -> Result<u8, Unreadable> {
-        Ok(self.take(1)?[0])
-    }
-
-    fn u32(&mut self) -> Result<u32, Unreadable> {
-        Ok(u32::from_le_bytes(self.take(4)?.try_into().map_err(|_| Unreadable)?))
-    }
-
-    fn bytes(&mut self) -> Result<&'a [u8], Unreadable> {
-        let length = self.u32()? as usize;
-        self.take(length)
-    }
-
-    fn messages(&mut self) -> Result<Vec<RawMessage>, Unreadable> {
-        let mut messages = Vec::new();
-        for _ in 0..self.u32()? {
-            let (kind, family) = (self.byte()?, self.byte()?);
-            messages.push(RawMessage { kind, family, attrs: self.bytes()?.to_vec() });
-        }
-        Ok(messages)
-    }
-
-    fn context(&mut self) -> Result<Option<Vec<ContextObject>>, Unreadable> {
-        let is_there = self.byte()? != 0;
-        let mut objects = Vec::new();
-        for _ in 0..self.u32()? {
-            let (name, value) = (self.bytes()?.to_vec(), self.bytes()?.to_vec());
-            objects.push(ContextObject { name, value });
-        }
-        Ok(is_there.then_some(objects))
-    }
+    Ok(is_there.then_some(objects))
 }
 
 #[cfg(test)]

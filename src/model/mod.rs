@@ -12,16 +12,19 @@ pub use change::{
 };
 pub use event::{Approval, Event, EventKind, LedgerEntry};
 
+pub mod bytes;
 pub mod capture;
 pub mod files;
 pub mod host;
 pub mod item;
+pub mod outline;
 pub mod ruleset;
 
 pub use capture::{Capture, ContextObject, LegacyTable, RawMessage};
 pub use files::Files;
 pub use host::{HostName, InvalidHost};
 pub use item::{Item, Text};
+pub use outline::Outline;
 pub use ruleset::{
     Anonymous, Backend, Chain, Digest, Element, ElementKey, Family, Name, Object, Rule, Ruleset, Set, Table,
     TableKey, text_from_kernel,

@@ -222,8 +222,8 @@ pub struct Rule {
     /// Of the canonical bytes: the same for the same rule in any namespace with the same interfaces.
     pub digest: Digest,
     /// Expressions and user data as netlink attributes, volatile parts removed; for a legacy table, the
-    /// line of the save format.
-    pub attrs: Vec<u8>,
+    /// line of the save format. Empty in an outline, where the digest stands for it.
+    pub attrs: Box<[u8]>,
 }
 
 /// One named or anonymous set or map.

@@ -179,10 +179,28 @@ impl AttrWriter {
 
     /// Appends an attribute whose payload is the list that `fill` writes.
     pub fn nested(&mut self, kind: u16, fill: impl FnOnce(&mut AttrWriter)) -> &mut Self {
-        let mut inner = AttrWriter::new();
-        fill(&mut inner);
-        put_attr(&mut self.0, kind | NLA_F_NESTED, &inner.0);
+        let start = self.0.len();
+        put_attr(&mut self.0, kind | NLA_F_NESTED, &[]);
+        fill(self);
+        let length = (self.0.len() - start) as u16;
+        self.0[start..start + 2].copy_from_slice(&length.to_ne_bytes());
         self
+    }
+
+    /// As [`Self::nested`], where filling can fail; the list is then not to be used.
+    pub fn try_nested<E>(
+        &mut self,
+        kind: u16,
+        fill: impl FnOnce(&mut AttrWriter) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut result = Ok(());
+        self.nested(kind, |inner| result = fill(inner));
+        result
+    }
+
+    /// Starts anew with an empty list, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.0.clear();
     }
 
     /// Appends attributes that are already encoded.

@@ -47,6 +47,8 @@ pub mod table {
     pub const PAD: u16 = 5;
     pub const USERDATA: u16 = 6;
     pub const OWNER: u16 = 7;
+    /// `NFT_TABLE_F_OWNER`: the table ends with the process that made it.
+    pub const F_OWNER: u32 = 1 << 1;
 }
 
 /// `enum nft_chain_attributes`, `enum nft_hook_attributes`.

@@ -45,8 +45,9 @@ impl Fold<'_> {
         if used.is_empty() {
             return rule.digest;
         }
-        let neutral = with_names_removed(&rule.attrs, self.anonymous);
-        Digest::of([&neutral[..]].into_iter().chain(used.iter().map(|digest| &digest.0[..])))
+        let is_anonymous =
+            |name: &Name| self.anonymous.sets.contains_key(name) || self.anonymous.chains.contains_key(name);
+        folded(&rule.attrs, &used, is_anonymous)
     }
 
     /// The digest of an anonymous object; none if the name is an ordinary one.
@@ -184,19 +185,37 @@ fn rename_in(out: &mut AttrWriter, bytes: &[u8], old: &[u8], new: &Name) {
     }
 }
 
+/// The digest of a rule whose bytes and sets are given apart. None of the sets in `content_of` holds a bound
+/// chain.
+pub fn digest_with(rule_attrs: &[u8], content_of: impl Fn(&Name) -> Option<Digest>) -> Digest {
+    let used: Vec<Digest> = references(rule_attrs).iter().filter_map(&content_of).collect();
+    if used.is_empty() {
+        return Digest::of([rule_attrs]);
+    }
+    folded(rule_attrs, &used, |name| content_of(name).is_some())
+}
+
+/// The digest of an anonymous set's content; none of its elements names a bound chain.
+pub fn content_digest(set: &Set) -> Digest {
+    Fold { anonymous: &Anonymous::default() }.set(set, DEPTH)
+}
+
+/// A rule's digest: over its bytes without the names of anonymous objects, and over what these hold.
+fn folded(rule_attrs: &[u8], used: &[Digest], is_anonymous: impl Fn(&Name) -> bool) -> Digest {
+    let neutral = with_names_removed(rule_attrs, is_anonymous);
+    Digest::of([&neutral[..]].into_iter().chain(used.iter().map(|digest| &digest.0[..])))
+}
+
 /// The rule's bytes with the names of anonymous objects blanked: name attributes keep their length only
 /// in the number of characters, so the whole attribute is dropped by rewriting the expression list.
-fn with_names_removed(rule_attrs: &[u8], anonymous: &Anonymous) -> Vec<u8> {
+fn with_names_removed(rule_attrs: &[u8], is_anonymous: impl Fn(&Name) -> bool) -> Vec<u8> {
     let mut neutral = Vec::with_capacity(rule_attrs.len());
     for attr in Attrs(rule_attrs).flatten().filter(|attr| attr.kind != rule::EXPRESSIONS) {
         neutral.extend_from_slice(&attr.kind.to_ne_bytes());
         neutral.extend_from_slice(attr.payload);
     }
     for expression in expressions(rule_attrs) {
-        let hidden = reference(expression).filter(|attr| {
-            let name = Name(attr.string().to_vec());
-            anonymous.sets.contains_key(&name) || anonymous.chains.contains_key(&name)
-        });
+        let hidden = reference(expression).filter(|attr| is_anonymous(&Name(attr.string().to_vec())));
         match hidden {
             None => neutral.extend_from_slice(expression.0),
             Some(name) => write_without(&mut neutral, expression.0, name.payload),

@@ -26,12 +26,25 @@ pub fn add(set: &mut Set, attrs: Attrs<'_>) -> Result<(), Malformed> {
     Ok(())
 }
 
+/// Whether a dumped element of an interval set is the boundary at zero, which says nothing.
+pub fn is_empty_boundary(set_flags: u32, attrs: Attrs<'_>) -> bool {
+    let flags = attrs.find(elem::FLAGS).and_then(|attr| attr.be32()).unwrap_or(0);
+    let key = || attrs.find(elem::KEY).and_then(|attr| attr.nested().find(expr::DATA_VALUE));
+    set_flags & set::F_INTERVAL != 0
+        && set_flags & set::F_CONCAT == 0
+        && flags & elem::F_INTERVAL_END != 0
+        && key().is_none_or(|key| key.payload.iter().all(|byte| *byte == 0))
+}
+
 /// Joins starts and ends in every interval set of a table.
 pub fn pair_intervals(table: &mut Table) {
-    for set in table.sets.values_mut().chain(table.anonymous.sets.values_mut()) {
-        if set.flags & set::F_INTERVAL != 0 && set.flags & set::F_CONCAT == 0 {
-            set.elements = paired(std::mem::take(&mut set.elements));
-        }
+    table.sets.values_mut().chain(table.anonymous.sets.values_mut()).for_each(pair);
+}
+
+/// Joins starts and ends of one set, if it is an interval set.
+pub fn pair(set: &mut Set) {
+    if set.flags & set::F_INTERVAL != 0 && set.flags & set::F_CONCAT == 0 {
+        set.elements = paired(std::mem::take(&mut set.elements));
     }
 }
 

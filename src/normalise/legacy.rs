@@ -24,7 +24,7 @@ pub fn parse(text: &[u8]) -> Table {
                     .strip_prefix(b"-A ")
                     .and_then(|rest| rest.split(|byte| *byte == b' ').next())
                     .unwrap_or(line);
-                let rule = Rule { digest: Digest::of([line]), attrs: line.to_vec() };
+                let rule = Rule { digest: Digest::of([line]), attrs: line.into() };
                 table.chains.entry(Name(chain.to_vec())).or_default().rules.push(rule);
             }
         }
@@ -42,7 +42,7 @@ mod tests {
         let table = parse(text);
         let input = &table.chains[&Name(b"INPUT".to_vec())];
         assert_eq!(input.attrs, b"DROP");
-        assert_eq!(input.rules[0].attrs, b"-A INPUT -j web");
+        assert_eq!(&input.rules[0].attrs[..], b"-A INPUT -j web");
         assert_eq!(table.chains[&Name(b"web".to_vec())].attrs, b"-");
         assert_eq!(table.rule_count(), 2);
     }

@@ -8,12 +8,15 @@ mod anonymous;
 mod context;
 mod denormalise;
 mod elements;
+mod follow;
 mod legacy;
 mod shape;
 mod strip;
 
 pub use anonymous::{expressions, map_expressions, references, rename_references, verdict_chain};
 pub use denormalise::{denormalise, element_lists};
+pub use elements::is_empty_boundary;
+pub use follow::{Follower, Members, Unfit};
 pub use legacy::parse as parse_save;
 pub use shape::{hides_bytes, is_idle, is_iptables_shaped};
 
@@ -106,7 +109,7 @@ fn add(ruleset: &mut Ruleset, family: Family, kind: u8, attrs: Attrs<'_>) -> Res
                 Some(bound) => bound,
                 None => table.chains.get_mut(&chain).ok_or(Malformed)?,
             };
-            chain.rules.push(Rule { digest: Digest::of([&stripped[..]]), attrs: stripped });
+            chain.rules.push(Rule { digest: Digest::of([&stripped[..]]), attrs: stripped.into() });
         }
         msg::NEWSET => {
             let name = name_in(attrs, nft::set::NAME)?;

@@ -23,42 +23,58 @@ pub fn chain(attrs: Attrs<'_>) -> Result<Vec<u8>, Malformed> {
 
 /// A rule's expressions, without their state, and its user data.
 pub fn rule(attrs: Attrs<'_>) -> Result<Vec<u8>, Malformed> {
+    let mut out = AttrWriter::new();
+    rule_into(&mut out, attrs)?;
+    Ok(out.into_bytes())
+}
+
+/// As [`rule`], into a writer that is used again and again.
+pub fn rule_into(out: &mut AttrWriter, attrs: Attrs<'_>) -> Result<(), Malformed> {
     use rule::*;
-    stateless(attrs, &[TABLE, CHAIN, HANDLE, POSITION, PAD], None, EXPRESSIONS)
+    stateless(out, attrs, &[TABLE, CHAIN, HANDLE, POSITION, PAD], None, EXPRESSIONS)
 }
 
 /// A set's definition.
 pub fn set(attrs: Attrs<'_>) -> Result<Vec<u8>, Malformed> {
     use set::*;
-    stateless(attrs, &[TABLE, NAME, HANDLE, COUNT, TYPE, PAD, ID], Some(EXPR), EXPRESSIONS)
+    let mut out = AttrWriter::new();
+    stateless(&mut out, attrs, &[TABLE, NAME, HANDLE, COUNT, TYPE, PAD, ID], Some(EXPR), EXPRESSIONS)?;
+    Ok(out.into_bytes())
 }
 
 /// A set element without its expiry time and its counters.
 pub fn element(attrs: Attrs<'_>) -> Result<Vec<u8>, Malformed> {
-    use elem::*;
-    stateless(attrs, &[EXPIRATION, PAD], Some(EXPR), EXPRESSIONS)
+    let mut out = AttrWriter::new();
+    element_into(&mut out, attrs)?;
+    Ok(out.into_bytes())
 }
 
-/// What is left without the `dropped` attributes and without the state of its expressions.
+/// As [`element`], into a writer that is used again and again.
+pub fn element_into(out: &mut AttrWriter, attrs: Attrs<'_>) -> Result<(), Malformed> {
+    use elem::*;
+    stateless(out, attrs, &[EXPIRATION, PAD], Some(EXPR), EXPRESSIONS)
+}
+
+/// Writes what is left without the `dropped` attributes and without the state of its expressions.
 fn stateless(
+    out: &mut AttrWriter,
     attrs: Attrs<'_>,
     dropped: &[u16],
     expression: Option<u16>,
     expressions: u16,
-) -> Result<Vec<u8>, Malformed> {
-    let mut out = AttrWriter::new();
+) -> Result<(), Malformed> {
     for attr in attrs {
         let attr = attr?;
         match attr.kind {
             kind if dropped.contains(&kind) => {}
-            kind if Some(kind) == expression => put_expression(&mut out, kind, attr.nested())?,
-            kind if kind == expressions => put_expressions(&mut out, kind, attr.nested())?,
+            kind if Some(kind) == expression => put_expression(out, kind, attr.nested())?,
+            kind if kind == expressions => put_expressions(out, kind, attr.nested())?,
             kind => {
                 out.put(kind, attr.payload);
             }
         }
     }
-    Ok(out.into_bytes())
+    Ok(())
 }
 
 /// A stateful object's definition: its data without what it has counted.
@@ -69,14 +85,14 @@ pub fn object(attrs: Attrs<'_>, kind: u32) -> Result<Vec<u8>, Malformed> {
         match attr.kind {
             object::TABLE | object::NAME | object::USE | object::HANDLE | object::PAD => {}
             object::DATA => {
-                let data = match kind {
-                    object::T_COUNTER => Vec::new(),
-                    object::T_QUOTA => quota(attr.nested())?,
-                    _ => attr.payload.to_vec(),
-                };
-                out.nested(object::DATA, |inner| {
-                    inner.raw(&data);
-                });
+                out.try_nested(object::DATA, |inner| match kind {
+                    object::T_COUNTER => Ok(()),
+                    object::T_QUOTA => quota(inner, attr.nested()),
+                    _ => {
+                        inner.raw(attr.payload);
+                        Ok(())
+                    }
+                })?;
             }
             kind => {
                 out.put(kind, attr.payload);
@@ -104,41 +120,32 @@ fn without(attrs: Attrs<'_>, dropped: &[u16]) -> Result<Vec<u8>, Malformed> {
 }
 
 fn put_expressions(out: &mut AttrWriter, kind: u16, list: Attrs<'_>) -> Result<(), Malformed> {
-    let mut inner = AttrWriter::new();
-    for element in list {
-        put_expression(&mut inner, nft::LIST_ELEM, element?.nested())?;
-    }
-    out.nested(kind, |nested| {
-        nested.raw(inner.as_bytes());
-    });
-    Ok(())
+    out.try_nested(kind, |inner| {
+        list.into_iter().try_for_each(|element| put_expression(inner, nft::LIST_ELEM, element?.nested()))
+    })
 }
 
 /// One expression: its name, and its data without state.
 fn put_expression(out: &mut AttrWriter, kind: u16, attrs: Attrs<'_>) -> Result<(), Malformed> {
     let name = attrs.find(expr::NAME).ok_or(Malformed)?;
     let data = attrs.find(expr::DATA);
-    let stripped = match (name.string(), data) {
-        (_, None) => None,
-        (b"counter" | b"last", Some(_)) => Some(Vec::new()),
-        (b"quota", Some(data)) => Some(quota(data.nested())?),
-        (b"dynset", Some(data)) => Some(dynset(data.nested())?),
-        (_, Some(data)) => Some(data.payload.to_vec()),
-    };
-    out.nested(kind, |nested| {
+    out.try_nested(kind, |nested| {
         nested.put(expr::NAME, name.payload);
-        if let Some(data) = stripped {
-            nested.nested(expr::DATA, |inner| {
-                inner.raw(&data);
-            });
-        }
-    });
-    Ok(())
+        let Some(data) = data else { return Ok(()) };
+        nested.try_nested(expr::DATA, |inner| match name.string() {
+            b"counter" | b"last" => Ok(()),
+            b"quota" => quota(inner, data.nested()),
+            b"dynset" => dynset(inner, data.nested()),
+            _ => {
+                inner.raw(data.payload);
+                Ok(())
+            }
+        })
+    })
 }
 
 /// A quota without what it has consumed, and without the flag that says it is used up.
-fn quota(attrs: Attrs<'_>) -> Result<Vec<u8>, Malformed> {
-    let mut out = AttrWriter::new();
+fn quota(out: &mut AttrWriter, attrs: Attrs<'_>) -> Result<(), Malformed> {
     for attr in attrs {
         let attr = attr?;
         match attr.kind {
@@ -151,23 +158,22 @@ fn quota(attrs: Attrs<'_>) -> Result<Vec<u8>, Malformed> {
             }
         }
     }
-    Ok(out.into_bytes())
+    Ok(())
 }
 
 /// A dynset's own expressions hold counters and quotas, too. A timeout of 0 is dumped also where none
 /// was given (nft_dynset.c), and refused when it is sent for a set without the timeout flag.
-fn dynset(attrs: Attrs<'_>) -> Result<Vec<u8>, Malformed> {
-    let mut out = AttrWriter::new();
+fn dynset(out: &mut AttrWriter, attrs: Attrs<'_>) -> Result<(), Malformed> {
     for attr in attrs {
         let attr = attr?;
         match attr.kind {
             expr::DYNSET_TIMEOUT if attr.payload.iter().all(|byte| *byte == 0) => {}
-            expr::DYNSET_EXPR => put_expression(&mut out, attr.kind, attr.nested())?,
-            expr::DYNSET_EXPRESSIONS => put_expressions(&mut out, attr.kind, attr.nested())?,
+            expr::DYNSET_EXPR => put_expression(out, attr.kind, attr.nested())?,
+            expr::DYNSET_EXPRESSIONS => put_expressions(out, attr.kind, attr.nested())?,
             kind => {
                 out.put(kind, attr.payload);
             }
         }
     }
-    Ok(out.into_bytes())
+    Ok(())
 }

@@ -1,16 +1,13 @@
 //! What a look adds to the ledger: its events, with their authors, and the memory of the look itself.
 
 use super::last::{fingerprints, remembered};
-use super::look::{Checked, approver};
+use super::look::{Checked, approver, blinding};
 use super::{PipelineError, Recorded, lasting};
 use crate::attribute;
 use crate::baseline::{self, Access, Cache};
 use crate::config::Settings;
 use crate::ledger::{Lock, Repository};
-use crate::model::{
-    Author, Backend, BaselineRef, Capture, Change, Event, EventKind, Files, Gap, Ruleset, Window,
-};
-use crate::normalise;
+use crate::model::{Author, BaselineRef, Change, Event, EventKind, Files, Gap, Window};
 use crate::record::{Cause, Draft, Memory, plan};
 use chrono::Utc;
 use std::collections::HashMap;
@@ -45,6 +42,11 @@ pub(super) fn append(
         fingerprints: fingerprints(&checked.differences, &checked.approved, &checked.live),
         gaps: blind,
         audited: checked.audited,
+        full_look: Some(checked.look.time),
+        netns_cookie: checked.netns_cookie,
+        beside: checked.beside.clone(),
+        review_id: checked.result.review_id.clone(),
+        re_encoded: checked.result.summary.re_encoded,
     };
     memory.write(repository, &settings.host)?;
     Ok(Recorded { result: checked.result, events: entries })
@@ -62,7 +64,7 @@ fn live_files(repository: &Repository, checked: &Checked) -> Result<Files, Pipel
     let files = baseline::render(&kept)?;
     if sighted {
         let cache = Cache::new(repository.cache_dir(), Access::ReadWrite);
-        cache.insert(&files, &checked.capture.interfaces, &captured_again(&kept, &checked.capture));
+        cache.insert(&files, &checked.live.interfaces, &kept);
     }
     Ok(files)
 }
@@ -114,24 +116,6 @@ pub(super) fn append_failure(
     let head = entries.last().map(|entry| entry.commit.clone());
     Memory { head, gaps: vec![gap], ..memory }.write(repository, host)?;
     Ok(())
-}
-
-/// What the ledger's files load to, without loading them: the live state itself.
-fn captured_again(kept: &Ruleset, capture: &Capture) -> Capture {
-    let native = kept.tables.iter().filter(|(key, _)| key.backend == Backend::NfTables);
-    Capture {
-        generation: capture.generation,
-        interfaces: capture.interfaces.clone(),
-        messages: native.flat_map(|(key, table)| normalise::denormalise(key, table)).collect(),
-        legacy: capture.legacy.clone(),
-        ipset: capture.ipset.clone(),
-        sysctl: capture.sysctl.clone(),
-        bpf: capture.bpf.clone(),
-    }
-}
-
-fn blinding(gaps: &[Gap]) -> Vec<Gap> {
-    gaps.iter().filter(|gap| gap.blinds_verdict).cloned().collect()
 }
 
 /// The events of a look, complete but for their numbers.

@@ -45,6 +45,11 @@ pub(super) fn remembered(repository: &Repository, host: &HostName) -> Result<Opt
         gaps: entry.event.gaps.into_iter().filter(|gap| gap.blinds_verdict).collect(),
         fingerprints: BTreeMap::new(),
         audited: false,
+        full_look: None,
+        netns_cookie: None,
+        beside: None,
+        review_id: String::new(),
+        re_encoded: 0,
     }))
 }
 

@@ -9,22 +9,24 @@ use super::last::{keep_names, known, remembered};
 use crate::attribute::Look;
 use crate::baseline::{Access, Cache};
 use crate::collect;
-use crate::compare::{self, Comparison, Difference, Known};
+use crate::compare::{self, Comparison, Difference, Fingerprint, Known};
 use crate::config::Settings;
 use crate::decode::{self, DecodeError};
 use crate::ledger::{Baseline, HostName, Repository};
 use crate::model::{
-    Author, Backend, BaselineRef, Capture, Change, CheckResult, Digest, Evidence, Gap, Ruleset, Source,
-    Summary, TableKey, Verdict,
+    Author, Backend, BaselineRef, Change, CheckResult, Digest, Evidence, Gap, Ruleset, Source, Summary,
+    Table, TableKey, Verdict,
 };
+use crate::netlink::Attrs;
+use crate::netlink::nft::table;
 use crate::normalise::normalise;
 use crate::record::Memory;
 use crate::sys::netns::Netns;
 use chrono::Utc;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Comparisons are repeated with more texts at most this often: equal texts can shift an alignment.
-const ROUNDS: usize = 4;
+pub(super) const ROUNDS: usize = 4;
 
 /// A look at the live state, compared with what is approved.
 #[derive(Debug)]
@@ -40,11 +42,14 @@ pub struct Checked {
     /// The live state of the last look against the present baseline.
     pub(super) between: Vec<Change>,
     pub(super) trail: Trail,
-    pub(super) capture: Capture,
     pub(super) look: Look,
     pub(super) baseline: Baseline,
     pub(super) memory: Option<Memory>,
     pub(super) audited: bool,
+    /// See [`collect::Glance`].
+    pub(super) netns_cookie: Option<u64>,
+    /// See [`beside`].
+    pub(super) beside: Option<String>,
 }
 
 /// One look: collect, normalise, compare, attribute.
@@ -63,8 +68,9 @@ pub(super) fn examine(
     let (capture, mut gaps) = collect::capture(&netns)?;
     gaps.extend(collect::unread(&netns)?);
     let mut live = normalise(&capture)?;
+    let beside = beside(&live, &beside_digest(&live, &capture.interfaces));
     let cache = Cache::new(repository.cache_dir(), access);
-    let approved = normalise(&cache.compiled(&baseline.files, &capture.interfaces)?)?;
+    let approved = cache.approved(&baseline.tree, &baseline.files, &capture.interfaces)?;
     let memory = remembered(repository, host)?;
     let unseen = stand_in(&mut live, &approved, &gaps);
     leave_out_unapproved_settings(&mut live, &approved);
@@ -84,21 +90,12 @@ pub(super) fn examine(
         None => Vec::new(),
     };
     let trail = Trail::new(settings, memory.as_ref(), &look);
-    attribute_new(&mut changes, &between, memory.as_ref(), &baseline, &trail);
+    attribute_new(&mut changes, &between, memory.as_ref(), Some(&baseline), &trail);
     gaps.extend_from_slice(trail.gaps());
-    let result = CheckResult {
-        schema: "fwdrift.check/1".to_owned(),
-        host: host.to_string(),
-        netns: settings.netns.as_ref().map(|netns| netns.given()),
-        baseline: BaselineRef { commit: baseline.commit.clone(), path: baseline.path.clone() },
-        captured_at,
-        generation: capture.generation,
-        verdict: verdict(&changes, &gaps),
-        review_id: review_id(&baseline, &live, &changes),
-        summary: Summary::of(&changes, re_encoded),
-        gaps,
-        changes,
-    };
+    let at = BaselineRef { commit: baseline.commit.clone(), path: baseline.path.clone() };
+    let review_id = review_id(&baseline.tree, &changes, &differences, &approved, &live);
+    let summary = Summary::of(&changes, re_encoded);
+    let result = result_of(settings, at, &look, changes, gaps, summary, review_id);
     Ok(Checked {
         result,
         live,
@@ -106,12 +103,69 @@ pub(super) fn examine(
         differences,
         between,
         trail,
-        capture,
         look,
         baseline,
         memory,
         audited,
+        netns_cookie: collect::netns_cookie(&netns),
+        beside,
     })
+}
+
+/// What `check` prints, put together.
+pub(super) fn result_of(
+    settings: &Settings,
+    baseline: BaselineRef,
+    look: &Look,
+    changes: Vec<Change>,
+    gaps: Vec<Gap>,
+    summary: Summary,
+    review_id: String,
+) -> CheckResult {
+    CheckResult {
+        schema: "fwdrift.check/1".to_owned(),
+        host: settings.host.to_string(),
+        netns: settings.netns.as_ref().map(|netns| netns.given()),
+        baseline,
+        captured_at: look.time,
+        generation: look.generation,
+        verdict: verdict(&changes, &gaps),
+        review_id,
+        gaps,
+        changes,
+        summary,
+    }
+}
+
+/// A digest of what nf_tables' generation does not cover.
+pub(super) fn beside_digest(live: &Ruleset, interfaces: &BTreeMap<u32, Vec<u8>>) -> String {
+    let mut parts = Vec::new();
+    for (key, table) in live.tables.iter().filter(|(key, _)| key.backend != Backend::NfTables) {
+        parts.extend([key.to_string().into_bytes(), table.digest().0.to_vec()]);
+    }
+    for (index, name) in interfaces {
+        parts.extend([index.to_le_bytes().to_vec(), name.clone()]);
+    }
+    Digest::of(parts.iter().map(Vec::as_slice)).to_string()
+}
+
+/// Whether each change of these tables moves the generation. A table with an owner vanishes with its owner, and the
+/// generation stays (net/netfilter/nf_tables_api.c, `nft_rcv_nl_event`).
+fn is_covered_by_generation(live: &Ruleset) -> bool {
+    let flags =
+        |table: &Table| Attrs(&table.attrs).find(table::FLAGS).and_then(|attr| attr.be32()).unwrap_or(0);
+    let mut native = live.tables.iter().filter(|(key, _)| key.backend == Backend::NfTables);
+    native.all(|(_, table)| flags(table) & table::F_OWNER == 0)
+}
+
+/// What the next look compares with its own [`beside_digest`]; none if an equal generation would prove nothing.
+pub(super) fn beside(live: &Ruleset, digest: &str) -> Option<String> {
+    is_covered_by_generation(live).then(|| digest.to_owned())
+}
+
+/// The gaps that the verdict depends on.
+pub(super) fn blinding(gaps: &[Gap]) -> Vec<Gap> {
+    gaps.iter().filter(|gap| gap.blinds_verdict).cloned().collect()
 }
 
 /// "Could not look" is never "empty": where a source could not be read, what is approved stands in for what is
@@ -137,7 +191,7 @@ fn stand_in(live: &mut Ruleset, approved: &Ruleset, gaps: &[Gap]) -> BTreeSet<So
 }
 
 /// A baseline without a file of kernel settings says nothing about them: they are not compared.
-fn leave_out_unapproved_settings(live: &mut Ruleset, approved: &Ruleset) {
+pub(super) fn leave_out_unapproved_settings(live: &mut Ruleset, approved: &Ruleset) {
     let settings = TableKey::of_all(Backend::Sysctl);
     if !approved.tables.contains_key(&settings) {
         live.tables.remove(&settings);
@@ -160,7 +214,7 @@ fn since_then(
         return Ok(now.to_vec());
     }
     let Some((_, files)) = repository.ledger_files(host)? else { return Ok(Vec::new()) };
-    let then = normalise(&cache.compiled(&files, &live.interfaces)?)?;
+    let then = cache.loaded(&files, &live.interfaces)?;
     Ok(compared(approved, &then, &known(Some(memory)))?
         .differences
         .into_iter()
@@ -196,11 +250,11 @@ fn compared(approved: &Ruleset, live: &Ruleset, known: &Known) -> Result<Compari
 
 /// Changes seen before keep their author; those that a commit on the baseline made have its author; new ones
 /// get theirs from the evidence since the last look.
-fn attribute_new(
+pub(super) fn attribute_new(
     changes: &mut [Change],
     between: &[Change],
     memory: Option<&Memory>,
-    baseline: &Baseline,
+    baseline: Option<&Baseline>,
     trail: &Trail,
 ) {
     let open: HashMap<&str, &Change> =
@@ -210,7 +264,7 @@ fn attribute_new(
     for change in changes {
         if let Some(seen) = open.get(change.id.as_str()) {
             (change.author, change.time) = (seen.author.clone(), seen.time);
-        } else if asked_for.contains(change.id.as_str()) {
+        } else if let Some(baseline) = baseline.filter(|_| asked_for.contains(change.id.as_str())) {
             (change.author, change.time) = (approver(baseline), Some(baseline.time));
         } else {
             new.push(change);
@@ -239,11 +293,24 @@ fn verdict(changes: &[Change], gaps: &[Gap]) -> Verdict {
     }
 }
 
-/// Names exactly this live state against exactly this baseline.
-fn review_id(baseline: &Baseline, live: &Ruleset, changes: &[Change]) -> String {
-    let mut ids: Vec<&str> = changes.iter().map(|change| change.id.as_str()).collect();
-    ids.sort_unstable();
-    let live = live.digest();
-    let parts = [baseline.tree.as_bytes(), &live.0].into_iter().chain(ids.iter().map(|id| id.as_bytes()));
+/// Names exactly this live state against exactly this baseline: the baseline, and every difference with its bytes
+/// and its place.
+pub(super) fn review_id(
+    tree: &str,
+    changes: &[Change],
+    differences: &[Difference],
+    approved: &Ruleset,
+    live: &Ruleset,
+) -> String {
+    let place = |place: Option<usize>| place.map_or_else(String::new, |place| place.to_string());
+    let mut parts: Vec<String> = changes.iter().map(|change| change.id.clone()).collect();
+    parts.extend(differences.iter().map(|difference| {
+        let print = Fingerprint::of(difference, approved, live);
+        let at = difference.change.position.unwrap_or_default();
+        let (before, after) = (print.before.unwrap_or_default(), print.after.unwrap_or_default());
+        format!("{before} {} {after} {}", place(at.before), place(at.after))
+    }));
+    parts.sort_unstable();
+    let parts = std::iter::once(tree.as_bytes()).chain(parts.iter().map(String::as_bytes));
     Digest::of(parts).to_string()[..12].to_owned()
 }

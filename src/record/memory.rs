@@ -40,6 +40,21 @@ pub struct Memory {
     /// Whether auditing was on: changes of x_tables leave no other trace.
     #[serde(default)]
     pub audited: bool,
+    /// When everything was last read and compared; later looks may have found an unchanged generation.
+    #[serde(default)]
+    pub full_look: Option<DateTime<Utc>>,
+    /// `SO_NETNS_COOKIE` of the namespace: no other one has it until the next boot.
+    #[serde(default)]
+    pub netns_cookie: Option<u64>,
+    /// Digest of what the generation does not cover.
+    #[serde(default)]
+    pub beside: Option<String>,
+    /// What `check` then said.
+    #[serde(default)]
+    pub review_id: String,
+    /// How many objects had other bytes but the same text.
+    #[serde(default)]
+    pub re_encoded: usize,
 }
 
 impl Memory {

@@ -5,10 +5,13 @@ use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::mpsc;
 use std::time::Duration;
 
 /// Large enough for the kernel's biggest dump buffers; the kernel restarts its walk for each one.
 const RECEIVE_BUFFER: usize = 256 * 1024;
+/// How many received parts of a dump may wait to be looked at.
+const BUFFERS: usize = 8;
 /// A kernel that does not answer within this time is an error, not a reason to wait for ever.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -83,6 +86,12 @@ impl Socket {
         Ok(Self { fd, sequence: 0, buffer: vec![0; RECEIVE_BUFFER] })
     }
 
+    /// The number of the network namespace that the socket was opened in: unique until the next boot
+    /// (`SO_NETNS_COOKIE`, Linux 5.14). None on older kernels.
+    pub fn netns_cookie(&self) -> Option<u64> {
+        netns_cookie(&self.fd)
+    }
+
     /// Sends one request that asks for a dump, and passes each message to `each`.
     pub fn dump(
         &mut self,
@@ -106,6 +115,78 @@ impl Socket {
             }
         })?;
         Ok(state)
+    }
+
+    /// As [`Self::dump`], with `each` on a thread of its own: the kernel writes the next part while this one is
+    /// looked at. Worth it where there is much to dump and much to do.
+    pub fn dump_beside(
+        &mut self,
+        kind: u16,
+        body: &[&[u8]],
+        mut each: impl FnMut(Message<'_>) + Send,
+    ) -> Result<Dump, SocketError> {
+        let sequence = self.send_one(kind, flags::REQUEST | flags::DUMP, body)?;
+        let (full, parts) = mpsc::sync_channel::<Vec<u8>>(BUFFERS);
+        let (spent, empty) = mpsc::sync_channel::<Vec<u8>>(BUFFERS);
+        std::thread::scope(|scope| {
+            let worker = std::thread::Builder::new().name("dump".into()).spawn_scoped(scope, move || {
+                for part in parts {
+                    let messages = netlink::for_each_message(&part, |message| {
+                        if message.sequence == sequence && message.kind > control::DONE {
+                            each(message);
+                        }
+                        ControlFlow::<()>::Continue(())
+                    });
+                    // A malformed part ended the receiver, too.
+                    let _ = messages;
+                    let _ = spent.try_send(part);
+                }
+            });
+            let worker = worker.map_err(SocketError::Receive)?;
+            let result = self.pass_on(sequence, &full, &empty);
+            drop(full);
+            if let Err(panic) = worker.join() {
+                std::panic::resume_unwind(panic);
+            }
+            result
+        })
+    }
+
+    /// Receives a dump and passes its parts on, until it ends.
+    fn pass_on(
+        &mut self,
+        sequence: u32,
+        full: &mpsc::SyncSender<Vec<u8>>,
+        empty: &mpsc::Receiver<Vec<u8>>,
+    ) -> Result<Dump, SocketError> {
+        let mut state = Dump::Whole;
+        loop {
+            let mut end = None;
+            let length = self.receive_bytes()?;
+            let data = self.buffer.get(..length).ok_or(Malformed)?;
+            let _ = netlink::for_each_message(data, |message| {
+                if message.sequence != sequence {
+                    return ControlFlow::Continue(());
+                }
+                if message.flags & flags::DUMP_INTR != 0 {
+                    state = Dump::Interrupted;
+                }
+                match message.kind {
+                    control::DONE => end = Some(done(message.payload)),
+                    control::ERROR => end = Some(refused(message.payload)),
+                    _ => return ControlFlow::Continue(()),
+                }
+                ControlFlow::Break(())
+            })?;
+            let mut part = empty.try_recv().unwrap_or_default();
+            part.clear();
+            part.extend_from_slice(data);
+            // The worker ends only after this side.
+            let _ = full.send(part);
+            if let Some(result) = end {
+                return result.map(|()| state);
+            }
+        }
     }
 
     /// Sends one request with an acknowledgement and passes each message of the answer to `each`.
@@ -188,15 +269,20 @@ impl Socket {
         &mut self,
         each: impl FnMut(Message<'_>) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, SocketError> {
-        let received = loop {
+        let received = self.receive_bytes()?;
+        let data = self.buffer.get(..received).ok_or(Malformed)?;
+        Ok(netlink::for_each_message(data, each)?)
+    }
+
+    /// The length of what was received; more than the buffer's if it did not fit.
+    fn receive_bytes(&mut self) -> Result<usize, SocketError> {
+        loop {
             match rustix::net::recv(&self.fd, &mut self.buffer[..], RecvFlags::empty()) {
-                Ok((_, length)) => break length,
+                Ok((_, length)) => return Ok(length),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(SocketError::Receive(error.into())),
             }
-        };
-        let data = self.buffer.get(..received).ok_or(Malformed)?;
-        Ok(netlink::for_each_message(data, each)?)
+        }
     }
 }
 
@@ -216,6 +302,26 @@ fn refused(payload: &[u8]) -> Result<(), SocketError> {
         0 => Ok(()),
         code => Err(SocketError::Refused(std::io::Error::from_raw_os_error(code.saturating_neg()))),
     }
+}
+
+/// rustix has no safe form of this option.
+fn netns_cookie(fd: &OwnedFd) -> Option<u64> {
+    use std::os::fd::AsRawFd;
+    const SO_NETNS_COOKIE: libc::c_int = 71;
+    let mut cookie = 0u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the descriptor is open, and the pointers are to a number and to its length.
+    #[allow(unsafe_code)]
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            std::ptr::from_mut(&mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    (result == 0).then_some(cookie)
 }
 
 /// A batch must fit into the send buffer as one message; SO_SNDBUFFORCE needs CAP_NET_ADMIN, which

@@ -24,7 +24,7 @@ fn fails(host: &Host, words: &[&str]) {
         words.push("nft");
         host.fwdrift(&[&["--config", &config], args].concat()).refused(&words);
     };
-    refused(&["check"]);
+    refused(&["check", "--full"]);
     refused(&["--repo", &elsewhere, "init"]);
     host.sh("iptables-nft -N added");
     refused(&["check"]);

@@ -125,6 +125,7 @@ impl Live {
             netns: Some(NetnsRef::parse(Path::new(&netns)).unwrap()),
             audit_log: self.repo.path().to_owned(),
             tool_timeout: Duration::from_secs(30),
+            full_look_every: Duration::from_secs(3600),
             format: Format::Text,
             color: ColorChoice::Never,
             verbosity: Verbosity::Normal,
@@ -137,9 +138,17 @@ impl Live {
         Ok(baseline.files.keys().any(|path| path.ends_with(".exact")))
     }
 
-    /// The drift check, by the pipeline, and the approved state.
+    /// The drift check, by the pipeline, and the approved state. The quick way and the full one have to agree.
     pub fn check(&self) -> Result<(CheckResult, Ruleset), String> {
-        let checked = pipeline::check(&self.settings()).map_err(|error| error.to_string())?;
+        let checked = pipeline::look(&self.settings()).map_err(|error| error.to_string())?;
+        let quick = pipeline::check(&self.settings()).map_err(|error| error.to_string())?;
+        let quick = CheckResult { captured_at: checked.result.captured_at, ..quick };
+        if quick != checked.result {
+            return Err(format!(
+                "the quick look differs: {quick:#?}\nfrom the full one: {:#?}",
+                checked.result
+            ));
+        }
         Ok((checked.result, checked.approved))
     }
 

@@ -1,0 +1,244 @@
+//! The quick look: as much as an answer needs, and no more. Reads only.
+//!
+//! Two ways, both with the same answer as the full look of `look`: if nf_tables' generation is the remembered one,
+//! nothing was committed, and the remembered answer holds; else the reading follows the outline of the
+//! approved state, and only what differs is held and decoded. What the generation does not cover (legacy
+//! tables, ipset, settings, programs) is read each time.
+
+use super::PipelineError;
+use super::history::{self, Trail};
+use super::last::{keep_names, known};
+use super::look::{
+    self, ROUNDS, attribute_new, beside_digest, blinding, leave_out_unapproved_settings, open_netns,
+    result_of, review_id,
+};
+use crate::attribute::Look;
+use crate::baseline::{Access, Bodies, Cache};
+use crate::collect::{self, Followed, Glance};
+use crate::compare::{self, Comparison, Known, Texts};
+use crate::config::Settings;
+use crate::decode;
+use crate::ledger::{BaselineId, Repository};
+use crate::model::{Backend, BaselineRef, Change, CheckResult, Gap, Item, Outline, Ruleset, Summary};
+use crate::normalise::normalise;
+use crate::record::Memory;
+use crate::sys::netns::Netns;
+use chrono::Utc;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a quick look saw.
+#[derive(Debug)]
+pub struct Seen {
+    /// What `check` prints.
+    pub result: CheckResult,
+    /// What to remember, if the look showed nothing that has to be recorded.
+    pub(super) nothing_new: Option<Memory>,
+}
+
+/// A quick look; none if only a full one can tell.
+pub(super) fn glance(
+    settings: &Settings,
+    repository: &Repository,
+    access: Access,
+) -> Result<Option<Seen>, PipelineError> {
+    let host = &settings.host;
+    let Some(id) = repository.baseline_id(host)? else { return Ok(None) };
+    let memory = Memory::read(repository, host, repository.head_id(host)?.as_deref());
+    let Some(memory) = memory.filter(|memory| memory.baseline == id.tree) else { return Ok(None) };
+    let netns = open_netns(settings)?;
+    let now = Utc::now();
+    let mut glance = collect::glance(&netns)?;
+    glance.gaps.extend(collect::unread(&netns)?);
+    if !memory.gaps.is_empty() || !blinding(&glance.gaps).is_empty() {
+        return Ok(None);
+    }
+    let beside = normalise(&glance.beside)?;
+    let look = Look { boot_id: history::boot_id(), generation: glance.generation, time: now };
+    let seen = Sight { settings, id, memory, look, gaps: std::mem::take(&mut glance.gaps) };
+    if seen.is_unchanged(&glance, &beside) {
+        return Ok(Some(seen.unchanged()));
+    }
+    let cache = Cache::new(repository.cache_dir(), access);
+    seen.followed(repository, &cache, &netns, glance, beside)
+}
+
+/// What is known before the rules are read.
+struct Sight<'s> {
+    settings: &'s Settings,
+    id: BaselineId,
+    memory: Memory,
+    look: Look,
+    gaps: Vec<Gap>,
+}
+
+impl Sight<'_> {
+    /// Whether nothing was committed since the last look, nothing else differs, and a full look is not due.
+    fn is_unchanged(&self, glance: &Glance, beside: &Ruleset) -> bool {
+        let memory = &self.memory;
+        let age = memory.full_look.map(|time| (self.look.time - time).to_std());
+        // A clock that was set back makes a full look due.
+        let is_fresh = matches!(age, Some(Ok(age)) if age < self.settings.full_look_every);
+        is_fresh
+            && memory.boot_id == self.look.boot_id
+            && memory.generation == glance.generation
+            && glance.netns_cookie.is_some()
+            && memory.netns_cookie == glance.netns_cookie
+            && memory.beside.as_ref() == Some(&beside_digest(beside, &glance.beside.interfaces))
+    }
+
+    fn unchanged(self) -> Seen {
+        let (changes, review_id) = (self.memory.open.clone(), self.memory.review_id.clone());
+        let result = self.result(changes, self.memory.re_encoded, review_id, self.gaps.clone());
+        let nothing_new = Some(Memory { time: self.look.time, ..self.memory });
+        Seen { result, nothing_new }
+    }
+
+    /// Compares along the outline of the approved state.
+    fn followed(
+        mut self,
+        repository: &Repository,
+        cache: &Cache,
+        netns: &Netns,
+        glance: Glance,
+        beside: Ruleset,
+    ) -> Result<Option<Seen>, PipelineError> {
+        let interfaces = glance.beside.interfaces.clone();
+        let files = || -> Result<_, PipelineError> {
+            let baseline = repository.baseline(&self.settings.host)?;
+            Ok(baseline.map(|baseline| baseline.files).unwrap_or_default())
+        };
+        let Some(stored) = cache.stored(&self.id.tree, &interfaces, files)? else { return Ok(None) };
+        let Some(Followed { generation, mut live, shared }) = collect::follow(netns, stored.outline())?
+        else {
+            return Ok(None);
+        };
+        let remembered = Memory {
+            time: self.look.time,
+            full_look: Some(self.look.time),
+            netns_cookie: glance.netns_cookie,
+            beside: look::beside(&live, &beside_digest(&beside, &interfaces)),
+            ..self.memory.clone()
+        };
+        self.look.generation = generation;
+        live.interfaces = interfaces;
+        live.tables.extend(beside.tables);
+        let (mut outline, bodies) = stored.into_parts();
+        outline.without(&shared);
+        leave_out_unapproved_settings(&mut live, &outline.ruleset);
+        if shared.other_elements.is_empty() && is_same(&outline.ruleset, &live) {
+            let review_id = review_id(&self.id.tree, &[], &[], &live, &live);
+            let result = self.result(Vec::new(), 0, review_id, self.gaps.clone());
+            let memory = &self.memory;
+            let same = outline.state.is_some_and(|state| memory.state == state.to_string());
+            let committed = (memory.boot_id.as_str(), memory.generation)
+                != (self.look.boot_id.as_str(), self.look.generation);
+            let nothing_new = same && !committed && memory.open.is_empty();
+            return Ok(Some(Seen { result, nothing_new: nothing_new.then_some(remembered) }));
+        }
+        let mut approved = outline_with(outline, &bodies, &shared.other_elements);
+        let Some(approved) = approved.as_mut() else { return Ok(None) };
+        self.differing(approved, &bodies, &live)
+    }
+
+    fn differing(
+        mut self,
+        approved: &mut Ruleset,
+        bodies: &Bodies,
+        live: &Ruleset,
+    ) -> Result<Option<Seen>, PipelineError> {
+        let known = known(Some(&self.memory));
+        let Some(found) = compared(approved, bodies, live, &known)? else { return Ok(None) };
+        let Comparison { mut differences, re_encoded } = found;
+        keep_names(&mut differences, approved, live, Some(&self.memory));
+        let mut changes: Vec<Change> = differences.iter().map(|d| d.change.clone()).collect();
+        let trail = Trail::new(self.settings, Some(&self.memory), &self.look);
+        attribute_new(&mut changes, &[], Some(&self.memory), None, &trail);
+        self.gaps.extend_from_slice(trail.gaps());
+        let review_id = review_id(&self.id.tree, &changes, &differences, approved, live);
+        let gaps = std::mem::take(&mut self.gaps);
+        Ok(Some(Seen { result: self.result(changes, re_encoded, review_id, gaps), nothing_new: None }))
+    }
+
+    fn result(
+        &self,
+        changes: Vec<Change>,
+        re_encoded: usize,
+        review_id: String,
+        gaps: Vec<Gap>,
+    ) -> CheckResult {
+        let baseline = BaselineRef { commit: self.id.commit.clone(), path: self.id.path.clone() };
+        let summary = Summary::of(&changes, re_encoded);
+        result_of(self.settings, baseline, &self.look, changes, gaps, summary, review_id)
+    }
+}
+
+/// The approved side, with the elements of the sets that differ.
+fn outline_with(
+    outline: Outline,
+    bodies: &Bodies,
+    sets: &[crate::model::outline::SetName],
+) -> Option<Ruleset> {
+    let mut approved = outline.ruleset;
+    let items: Vec<Item> = sets.iter().map(|(key, name)| Item::Set(key.clone(), name.clone())).collect();
+    bodies.fill(&mut approved, &items).ok()?;
+    Some(approved)
+}
+
+/// Whether an outline and a reading along it hold the same. Anonymous objects are part of the rules' digests.
+fn is_same(approved: &Ruleset, live: &Ruleset) -> bool {
+    let same = |(old, new): (&crate::model::Table, &crate::model::Table)| {
+        old.attrs == new.attrs
+            && old.chains == new.chains
+            && old.sets == new.sets
+            && old.objects == new.objects
+            && old.flowtables == new.flowtables
+    };
+    approved.tables.keys().eq(live.tables.keys())
+        && approved.tables.values().zip(live.tables.values()).all(same)
+}
+
+/// As `look::compared`, with what is decoded taken from the bodies first; none if they cannot be read.
+fn compared(
+    approved: &mut Ruleset,
+    bodies: &Bodies,
+    live: &Ruleset,
+    known: &Known,
+) -> Result<Option<Comparison>, PipelineError> {
+    let unmatched = compare::unmatched(approved, live);
+    let (mut before, mut after) = (Texts::new(), Texts::new());
+    let mut missing = (unmatched.baseline, unmatched.live);
+    for _ in 0..ROUNDS {
+        let aliases = aliases(approved, live, &missing.1);
+        let old: BTreeSet<Item> = missing.0.into_iter().chain(aliases.values().cloned()).collect();
+        if bodies.fill(approved, &old).is_err() {
+            return Ok(None);
+        }
+        before.extend(decode::decode(approved, &old)?);
+        let new = missing.1.into_iter().filter(|item| !aliases.contains_key(item)).collect();
+        after.extend(decode::decode(live, &new)?);
+        for (item, alias) in aliases {
+            after.extend(before.get(&alias).cloned().map(|text| (item, text)));
+        }
+        let comparison = compare::compare_as(approved, live, &before, &after, known);
+        missing = compare::without_text(&comparison, &before, &after);
+        if missing.0.is_empty() && missing.1.is_empty() {
+            return Ok(Some(comparison));
+        }
+    }
+    Ok(None)
+}
+
+/// The live rules that were not kept because the approved chain has them, too, each with its approved twin.
+fn aliases(approved: &Ruleset, live: &Ruleset, items: &BTreeSet<Item>) -> BTreeMap<Item, Item> {
+    let twin = |item: &Item| {
+        let Item::Rule(key, name, place) = item else { return None };
+        let rule = live.tables.get(key)?.chains.get(name)?.rules.get(*place)?;
+        if !rule.attrs.is_empty() || key.backend != Backend::NfTables {
+            return None;
+        }
+        let rules = &approved.tables.get(key)?.chains.get(name)?.rules;
+        let twin = rules.iter().position(|other| other.digest == rule.digest)?;
+        Some(Item::Rule(key.clone(), name.clone(), twin))
+    };
+    items.iter().filter_map(|item| Some((item.clone(), twin(item)?))).collect()
+}
