@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 
 /// Adds one dumped element to its set.
 pub fn add(set: &mut Set, attrs: Attrs<'_>) -> Result<(), Malformed> {
+    if is_empty_boundary(set.flags, attrs) {
+        return Ok(());
+    }
     let value = |kind| {
         attrs.find(kind).and_then(|attr| attr.nested().find(expr::DATA_VALUE)).map(|v| v.payload.to_vec())
     };
