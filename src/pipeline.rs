@@ -20,15 +20,21 @@ use look::{examine, open_netns};
 use std::path::PathBuf;
 
 mod approval;
+mod boot;
+mod diff;
 mod error;
 mod events;
 mod history;
 mod last;
 mod look;
+mod sides;
 
 pub use approval::{Request, Selection, counted};
+pub use boot::next_boot;
+pub use diff::diff;
 pub use error::PipelineError;
 pub use look::Checked;
+pub use sides::{Seen, SideError, Sides, level};
 
 /// What `record` did.
 #[derive(Debug)]

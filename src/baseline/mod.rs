@@ -16,6 +16,7 @@ mod scanner;
 pub use crate::model::Files;
 pub use adopt::{AdoptError, adopt};
 pub use cache::{Access, Cache};
-pub use compile::{CompileError, compile};
+pub use compile::{CompileError, compile, devices};
 pub use layout::{is_authored, is_ruleset};
 pub use render::{RenderError, render};
+pub use scanner::included_paths;

@@ -1,17 +1,43 @@
 //! `fwdrift check`.
 
+use super::diff::BootArgs;
 use super::output::Output;
 use crate::config::{Format, Settings};
+use crate::model::Verdict;
 use crate::{pipeline, report};
 
+/// Arguments of `check`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Also compare with what the host would load at its next boot; drift as well if that is not approved
+    #[arg(long)]
+    boot: bool,
+    #[command(flatten)]
+    root: BootArgs,
+}
+
 /// Compares and prints; the exit code is the verdict.
-pub fn run(settings: &Settings, output: &mut Output) -> anyhow::Result<u8> {
+pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Result<u8> {
     settings.require_format("check", &[Format::Text, Format::Json])?;
-    let result = pipeline::check(settings)?.result;
+    let mut checked = pipeline::check(settings)?;
+    if args.boot {
+        checked.result.boot = Some(pipeline::next_boot(&checked, &args.root.boot_root)?);
+    }
+    let result = checked.result;
     let text = match settings.format {
         Format::Json => report::check::json(&result),
         Format::Text | Format::Markdown => report::check::text(&result, &output.options()),
     };
     output.print(&text)?;
-    Ok(result.verdict.exit_code())
+    let verdicts = [Some(result.verdict), result.boot.map(|boot| boot.verdict)];
+    Ok(worst(verdicts.into_iter().flatten()).exit_code())
+}
+
+/// Drift is certain, whatever else could not be seen.
+fn worst(verdicts: impl Iterator<Item = Verdict>) -> Verdict {
+    verdicts.fold(Verdict::InSync, |worst, verdict| match (worst, verdict) {
+        (Verdict::Drift, _) | (_, Verdict::Drift) => Verdict::Drift,
+        (Verdict::Unknown, _) | (_, Verdict::Unknown) => Verdict::Unknown,
+        (Verdict::InSync, Verdict::InSync) => Verdict::InSync,
+    })
 }

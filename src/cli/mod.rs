@@ -6,6 +6,7 @@
 mod approve;
 mod check;
 mod demo;
+mod diff;
 pub mod doctor;
 mod init;
 mod log;
@@ -43,7 +44,9 @@ enum Command {
     /// Make the repository and the first approved baseline
     Init(init::Args),
     /// Compare the live firewall with the approved baseline; reads only
-    Check,
+    Check(check::Args),
+    /// Compare any two of: live, baseline, boot, a git revision, a file; reads only
+    Diff(diff::Args),
     /// For cron and timers: check, and append what is new to the ledger
     Record,
     /// Make the present drift, or chosen changes, part of the baseline
@@ -80,7 +83,8 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
     let mut output = Output::new(&settings, &cli.global);
     match &cli.command {
         Command::Init(args) => init::run(&settings, args, &mut output),
-        Command::Check => check::run(&settings, &mut output),
+        Command::Check(args) => check::run(&settings, args, &mut output),
+        Command::Diff(args) => diff::run(&settings, args, &mut output),
         Command::Record => record::run(&settings, &mut output),
         Command::Approve(args) => approve::run(&settings, args, &mut output),
         Command::Log(args) => log::run(&settings, args, &mut output),
