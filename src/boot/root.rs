@@ -72,8 +72,8 @@ impl Root {
     /// The value of a variable in a file of shell assignments (`/etc/default/x`, `/etc/conf.d/x`).
     pub fn variable(&self, path: &str, name: &str) -> Option<String> {
         let text = self.text(path);
-        let values = text.lines().filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='));
-        values.last().map(|value| value.trim().trim_matches(['"', '\'']).to_owned())
+        let mut values = text.lines().filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='));
+        values.next_back().map(|value| value.trim().trim_matches(['"', '\'']).to_owned())
     }
 }
 
