@@ -14,7 +14,7 @@ mod units;
 use crate::baseline;
 use crate::collect::{self, CollectError};
 use crate::decode::{self, DecodeError};
-use crate::model::{Backend, Capture, Files, Gap, Provider, Ruleset, TableKey};
+use crate::model::{Backend, Capture, Family, Files, Gap, Provider, Ruleset, TableKey};
 use crate::normalise::{NormaliseError, normalise};
 use crate::sys::netns::NetnsError;
 use crate::tool::{Tool, ToolError};
@@ -57,19 +57,26 @@ enum Makes {
     Nothing,
     /// Those that the iptables commands know.
     Iptables,
-    /// Those of these names.
+    /// Those of these names; those that the iptables commands know, in their families only.
     Tables(&'static [&'static str]),
+    /// Those of a family.
+    Family(Family),
     /// Any.
     Everything,
 }
 
+/// The tables of the iptables commands.
+const IPTABLES: [&str; 5] = ["filter", "nat", "mangle", "raw", "security"];
+
 impl Makes {
     fn may_make(self, key: &TableKey) -> bool {
         let is_one_of = |names: &[&str]| names.iter().any(|name| name.as_bytes() == key.name.0);
+        let is_ip = matches!(key.family, Family::Ip | Family::Ip6);
         match self {
             Self::Nothing => false,
-            Self::Iptables => is_one_of(&["filter", "nat", "mangle", "raw", "security"]),
-            Self::Tables(names) => is_one_of(names),
+            Self::Iptables => is_ip && is_one_of(&IPTABLES),
+            Self::Tables(names) => is_one_of(names) && (is_ip || !is_one_of(&IPTABLES)),
+            Self::Family(family) => key.family == family,
             Self::Everything => true,
         }
     }
@@ -134,7 +141,7 @@ pub fn look(root: &Path, interfaces: &BTreeMap<u32, Vec<u8>>) -> Result<Boot, Bo
     let refused = netns.run(|| plan.steps.iter().filter_map(|step| load(&root, step)).collect::<Vec<_>>())?;
     let (mut capture, mut gaps) = collect::capture(&netns)?;
     for gap in &mut gaps {
-        gap.source = format!("boot: {}", gap.source);
+        gap.reason = format!("of the boot state: {}", gap.reason);
     }
     capture.interfaces.extend(interfaces.clone());
     let unseen: Vec<Unseen> = plan.unseen.iter().cloned().chain(refused).collect();

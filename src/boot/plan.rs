@@ -2,7 +2,7 @@
 
 use super::root::Root;
 use super::units::{Init, Unit};
-use super::{Makes, Unseen, others};
+use super::{Makes, Unseen, nft, others};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -74,6 +74,7 @@ pub fn plan(root: &Root, units: &[Unit]) -> Plan {
         plan.steps.extend(part.steps);
         plan.unseen.extend(part.unseen);
     }
+    plan.unseen.extend(others::hooks(root));
     let loading: BTreeSet<&str> = plan.steps.iter().map(|step| step.unit.as_str()).collect();
     planned.retain(|unit| loading.contains(unit.name.as_str()));
     plan.unseen.extend(races(root, &planned, &plan.steps));
@@ -112,9 +113,8 @@ fn is_ordered(earlier: &Unit, later: &Unit) -> bool {
 fn races(root: &Root, units: &[&Unit], steps: &[Step]) -> Vec<Unseen> {
     let flushes = |unit: &Unit| {
         steps.iter().filter(|step| step.unit == unit.name).any(|step| {
-            let text = root.text(&step.file);
-            let code = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-            matches!(step.run, Run::Nft(_)) && code.into_iter().any(|line| line.starts_with("flush ruleset"))
+            matches!(step.run, Run::Nft(_))
+                && nft::contents(root, &step.file).iter().any(|text| flushes_all(text))
         })
     };
     let mut found = Vec::new();
@@ -139,6 +139,11 @@ fn races(root: &Root, units: &[&Unit], steps: &[Step]) -> Vec<Unseen> {
         }
     }
     found
+}
+
+fn flushes_all(content: &[u8]) -> bool {
+    let lines = content.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    lines.into_iter().any(|line| line.starts_with(b"flush ruleset"))
 }
 
 /// One service's part.
@@ -290,7 +295,7 @@ impl Part<'_> {
                 "iptables" | "ip6tables" | "iptables-nft" | "iptables-legacy" | "ebtables" | "arptables" => {
                     self.not_followed(command);
                 }
-                "sh" | "bash" | "dash" if args.iter().any(|arg| runs_a_tool(arg)) => {
+                "sh" | "bash" | "dash" if args.iter().any(|arg| others::runs_a_tool(arg)) => {
                     self.not_followed(command);
                 }
                 _ => self.script(program, command),
@@ -323,18 +328,17 @@ impl Part<'_> {
         let Some(path) = command.first().filter(|path| path.starts_with('/')) else { return };
         let is_script = self.root.at(path).metadata().is_ok_and(|meta| meta.len() < 1024 * 1024);
         let text = if is_script { self.root.text(path) } else { String::new() };
-        if text.starts_with("#!") && runs_a_tool(&text) && others::may_be_followed(program) {
-            self.not_followed(command);
+        if text.starts_with("#!") && others::runs_a_tool(&text) && others::may_make_rules(program) {
+            // Naming a tool is not running it: this alone makes nothing unknown.
+            let reason = format!("it starts {path}, a script that names the tools and may load rules");
+            self.gap(reason, Some(others::FOLLOWED), false, Makes::Nothing);
         }
     }
 
+    /// A command that certainly runs a tool: what it makes may be anything.
     fn not_followed(&mut self, command: &[String]) {
-        let reason = format!(
-            "it starts `{}`, which may load rules: fwdrift does not run it, and cannot tell what they are",
-            command.join(" ")
-        );
-        let hint = "what it makes shows as live only; `nft -f FILE` in a unit can be followed";
-        self.gap(reason, Some(hint), false, Makes::Nothing);
+        let reason = format!("it starts `{}`, which fwdrift cannot repeat", command.join(" "));
+        self.gap(reason, Some(others::FOLLOWED), true, Makes::Everything);
     }
 }
 
@@ -346,11 +350,4 @@ fn program(command: &[String]) -> &str {
 /// Whether an option of nft takes a file.
 pub fn is_file_flag(flag: &str) -> bool {
     flag == "--file" || (flag.starts_with('-') && !flag.starts_with("--") && flag.ends_with('f'))
-}
-
-/// Whether a script's text has the words with which rules are loaded.
-fn runs_a_tool(text: &str) -> bool {
-    let code = text.lines().map(|line| line.split('#').next().unwrap_or_default());
-    let tools = ["nft ", "iptables ", "ip6tables ", "tables-restore", "ipset "];
-    code.into_iter().any(|line| tools.iter().any(|tool| line.contains(tool)))
 }

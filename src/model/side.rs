@@ -1,6 +1,6 @@
 //! Two sides compared, and the live state compared with the next boot's.
 
-use super::change::{Change, Gap, Summary, Verdict};
+use super::change::{Change, ChangeKind, Gap, Summary, Verdict};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -110,6 +110,18 @@ pub enum BootState {
     NotLoaded,
     /// The files at boot and the live state both differ from what is approved, each in its own way.
     BothChanged,
+}
+
+impl BootState {
+    /// Of an object that differs in this way from boot (before) to live (after): the side that left what is
+    /// approved is the one that was changed.
+    pub fn of(kind: ChangeKind, approved: Approves) -> Self {
+        match (kind, approved) {
+            (_, Approves::Boot) | (ChangeKind::Added, _) => Self::NotSaved,
+            (_, Approves::Live) | (ChangeKind::Removed, _) => Self::NotLoaded,
+            (ChangeKind::Modified | ChangeKind::Moved, Approves::Neither) => Self::BothChanged,
+        }
+    }
 }
 
 /// With which of the two the baseline agrees.

@@ -56,11 +56,7 @@ struct Sides<'a> {
 impl Sides<'_> {
     fn judge(&self, difference: Difference) -> BootChange {
         let approved = self.approves(&difference);
-        let state = match (difference.change.kind, approved) {
-            (_, Approves::Boot) | (ChangeKind::Added, _) => BootState::NotSaved,
-            (_, Approves::Live) | (ChangeKind::Removed, _) => BootState::NotLoaded,
-            (ChangeKind::Modified | ChangeKind::Moved, Approves::Neither) => BootState::BothChanged,
-        };
+        let state = BootState::of(difference.change.kind, approved);
         BootChange { state, approved, change: difference.change }
     }
 

@@ -112,3 +112,25 @@ const GROUPS: [Group; 9] = [
         (Consequence::Changes, BootState::BothChanged, Approves::Neither),
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture::{options, plain, rule};
+
+    #[test]
+    fn every_difference_stands_under_a_heading_whatever_it_is() {
+        let kinds = [ChangeKind::Added, ChangeKind::Removed, ChangeKind::Modified, ChangeKind::Moved];
+        for (number, kind) in kinds.into_iter().enumerate() {
+            for approved in [Approves::Live, Approves::Boot, Approves::Neither] {
+                let id = format!("{number:012}");
+                let change = Change { id: id.clone(), ..rule(kind, Some("drop"), Some("accept")) };
+                let changes = vec![BootChange { state: BootState::of(kind, approved), approved, change }];
+                let (providers, gaps) = (vec![], vec![]);
+                let result = BootResult { verdict: Verdict::Drift, changes, unapproved: 1, gaps, providers };
+                let said = plain(&text(&result, &options(None)));
+                assert!(said.contains("at the next boot") && said.contains(&id), "{kind:?} {approved:?}");
+            }
+        }
+    }
+}

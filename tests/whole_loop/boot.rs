@@ -259,10 +259,18 @@ fn a_set_of_ipset_is_there_before_the_rule_that_needs_it() {
     let rules = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n\
                  -A INPUT -m set --match-set bl src -j DROP\nCOMMIT\n";
     host.file("root/etc/sysconfig/iptables", rules);
+    let refused = |gaps: &[Value]| gaps.iter().any(|gap| gap["source"].to_string().contains("boot"));
     let (changes, gaps, _) = boot_to_live(&host);
-    assert_eq!(gaps, Vec::<Value>::new());
-    let table = changes.iter().find(|line| line.starts_with("removed table ip filter")).unwrap();
-    assert!(table.contains("--match-set bl src"), "{changes:?}");
+    assert!(!refused(&gaps), "{gaps:?}");
+    assert!(changes.iter().any(|line| line.starts_with("removed table ip filter")), "{changes:?}");
+    let root = root(&host);
+    host.sh(&format!("ipset restore < {root}/etc/sysconfig/ipset"));
+    host.sh(&format!("iptables-nft-restore < {root}/etc/sysconfig/iptables"));
+    assert_eq!(boot_to_live(&host).0, Vec::<String>::new());
+    // Without the set, the rules are refused here as they would be at boot.
+    std::fs::remove_file(host.path("root/etc/sysconfig/ipset")).unwrap();
+    let (changes, gaps, _) = boot_to_live(&host);
+    assert!(refused(&gaps) && !changes.is_empty(), "{gaps:?}");
 }
 
 #[test]
@@ -270,7 +278,6 @@ fn services_whose_rules_cannot_be_made_here_are_named_and_their_tables_are_not_c
     let host = Host::new(RULES);
     enable(&host, "firewalld", "[Service]\nExecStart=/usr/sbin/firewalld --nofork --nopid\n");
     enable(&host, "docker", "[Service]\nExecStart=/usr/bin/dockerd\n");
-    enable(&host, "own", "[Service]\nExecStart=/bin/sh -c '/usr/sbin/iptables-restore < /root/rules'\n");
     host.nft("add table inet firewalld; add chain inet firewalld x; add table ip nat; add table ip other");
     let (changes, gaps, _) = boot_to_live(&host);
     assert_eq!(changes.len(), 2, "{changes:?}");
@@ -278,7 +285,29 @@ fn services_whose_rules_cannot_be_made_here_are_named_and_their_tables_are_not_c
     let named = |name: &str| gaps.iter().find(|gap| gap["source"] == format!("boot: {name}")).unwrap();
     assert_eq!(named("firewalld")["blinds_verdict"], true);
     assert_eq!(named("docker")["blinds_verdict"], false);
-    assert!(named("own")["reason"].as_str().unwrap().contains("iptables-restore"));
+}
+
+#[test]
+fn rules_that_a_shell_line_or_a_hook_loads_make_the_boot_state_unknown() {
+    let shell = "[Service]\nExecStart=/bin/sh -c '/usr/sbin/iptables-restore < /root/rules'\n";
+    let hook = "iface eth0 inet dhcp\n  pre-up iptables-restore < /etc/iptables.rules\n";
+    for source in ["boot: own", "boot: /etc/network/interfaces", "boot: /etc/rc.local"] {
+        let host = Host::new(RULES);
+        if source.ends_with("own") {
+            enable(&host, "own", shell);
+        } else if source.ends_with("interfaces") {
+            host.file("root/etc/network/interfaces", hook);
+        } else {
+            let path = host.file("root/etc/rc.local", "#!/bin/sh\nnft -f /root/rules.nft\n");
+            host.sh(&format!("chmod 755 {path}"));
+        }
+        let boot = check_boot(&host, 2);
+        assert_eq!((&boot["verdict"], told(&boot)), (&"unknown".into(), vec![]), "{source}");
+        assert_eq!(boot["gaps"][0]["source"], source);
+    }
+    let host = Host::new("");
+    host.file("root/etc/rc.local", "#!/bin/sh\n# nft -f /root/rules.nft\nexit 0\n");
+    assert_eq!(boot_to_live(&host), (vec![], vec![], vec![]));
 }
 
 #[test]
