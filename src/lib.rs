@@ -3,6 +3,7 @@
 
 pub mod attribute;
 pub mod baseline;
+pub mod boot;
 pub mod cli;
 pub mod collect;
 pub mod compare;

@@ -16,21 +16,27 @@ use crate::model::{Change, CheckResult, LedgerEntry};
 use crate::normalise::normalise;
 use approval::{choose, lasting, with_other_files};
 use events::{append, append_failure};
-use glance::{Seen, glance};
+use glance::{Glanced, glance};
 use look::{examine, open_netns};
 use std::path::PathBuf;
 
 mod approval;
+mod boot;
+mod diff;
 mod error;
 mod events;
 mod glance;
 mod history;
 mod last;
 mod look;
+mod sides;
 
 pub use approval::{Request, Selection, counted};
+pub use boot::next_boot;
+pub use diff::diff;
 pub use error::PipelineError;
 pub use look::Checked;
+pub use sides::{Seen, SideError, Sides, level};
 
 /// What `record` did.
 #[derive(Debug)]
@@ -60,7 +66,7 @@ pub fn look(settings: &Settings) -> Result<Checked, PipelineError> {
 pub fn record(settings: &Settings) -> Result<Recorded, PipelineError> {
     let repository = Repository::open(&settings.repo)?;
     let lock = repository.lock()?;
-    if let Ok(Some(Seen { result, nothing_new: Some(memory) })) =
+    if let Ok(Some(Glanced { result, nothing_new: Some(memory) })) =
         glance(settings, &repository, Access::ReadWrite)
     {
         memory.write(&repository, &settings.host)?;

@@ -54,6 +54,8 @@ packages() {
         ip:dnf) echo iproute ;;
         ip:*) echo iproute2 ;;
         unshare:*) echo util-linux ;;
+        setpriv:apk) echo setpriv ;;
+        setpriv:*) echo util-linux ;;
         getent:apt-get) echo libc-bin ;;
         getent:dnf) echo glibc-common ;;
         getent:apk) echo musl-utils ;;

@@ -56,13 +56,18 @@ pub struct Evidences<'a> {
 /// `argv[0]` of the programs that fwdrift runs in scratch namespaces, so that their audit events are known.
 pub const SCRATCH_ARGV0: &str = "fwdrift-scratch";
 
-/// Whether fwdrift, whose executable is `own_exe`, made this event in a scratch namespace: by itself, or through
-/// a program that it ran as [`SCRATCH_ARGV0`]. Who imitates that only takes away the record of their own change,
+/// The user as whom fwdrift runs scripts of others in scratch namespaces, where what they start keeps its own
+/// `argv[0]`. Above all ranges that are given to people, services and containers (systemd's UIDS-GIDS).
+pub const SCRATCH_UID: u32 = 0x7ffe_0000;
+
+/// Whether fwdrift, whose executable is `own_exe`, made this event in a scratch namespace: by itself, through
+/// a program that it ran as [`SCRATCH_ARGV0`], or through a script that it ran as [`SCRATCH_UID`]. Who imitates that only takes away the record of their own change,
 /// which leaves its author unknown.
 pub fn is_scratch(event: &AuditEvent, own_exe: &[u8]) -> bool {
     let exe = event.syscall.as_ref().and_then(|syscall| syscall.exe.as_deref());
     let argv0 = event.proctitle.as_deref().and_then(|title| title.split(|b| *b == 0).next());
-    exe == Some(own_exe) || argv0 == Some(SCRATCH_ARGV0.as_bytes())
+    let uid = event.syscall.as_ref().map(|syscall| syscall.uid);
+    exe == Some(own_exe) || argv0 == Some(SCRATCH_ARGV0.as_bytes()) || uid == Some(SCRATCH_UID)
 }
 
 /// Which generations made which table's changes.

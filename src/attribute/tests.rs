@@ -117,6 +117,16 @@ fn check(change: Change, generation: u32, history: &[AuditEvent], expected: &str
 }
 
 #[test]
+fn what_a_confined_script_started_is_scratch_work_by_its_uid() {
+    let mut event = commit(11, 20, 7, 1005, &["t"]);
+    assert!(!is_scratch(&event, b"/usr/bin/fwdrift"));
+    if let Some(syscall) = &mut event.syscall {
+        syscall.uid = SCRATCH_UID;
+    }
+    assert!(is_scratch(&event, b"/usr/bin/fwdrift"));
+}
+
+#[test]
 fn one_transaction_by_one_login_is_that_logins_at_the_records_time() {
     let history = [commit(11, 20, 7, 1005, &["t"])];
     let (change, joined) = judge(change("t"), 11, &history);

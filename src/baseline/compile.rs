@@ -100,17 +100,7 @@ pub fn compile(files: &Files, interfaces: &BTreeMap<u32, Vec<u8>>) -> Result<Cap
         include::MaterialiseError::Include(error) => CompileError::Include(error),
         include::MaterialiseError::Io(error) => CompileError::Scratch(error),
     })?;
-    let named = names_in(files);
-    let known: BTreeMap<Vec<u8>, u32> = interfaces
-        .iter()
-        .filter(|(_, name)| named.contains(name.as_slice()))
-        .map(|(index, name)| (name.clone(), *index))
-        .collect();
-    let mut devices = known;
-    for name in devices_in(files) {
-        devices.entry(name).or_insert(0);
-    }
-    let netns = decode::scratch(&devices)?;
+    let netns = decode::scratch(&devices(files, interfaces))?;
     netns.run(|| load_all(files, &exact, prepared.path()))??;
     let mut capture = read(&netns)?;
     capture.interfaces.extend(interfaces.clone());
@@ -120,6 +110,21 @@ pub fn compile(files: &Files, interfaces: &BTreeMap<u32, Vec<u8>>) -> Result<Cap
         substitute(&mut capture, replacement);
     }
     Ok(capture)
+}
+
+/// The interfaces that files name, name to index: those of the host, and with any index (0) those that nft syntax
+/// needs to exist.
+pub fn devices(files: &Files, interfaces: &BTreeMap<u32, Vec<u8>>) -> BTreeMap<Vec<u8>, u32> {
+    let named = names_in(files);
+    let mut devices: BTreeMap<Vec<u8>, u32> = interfaces
+        .iter()
+        .filter(|(_, name)| named.contains(name.as_slice()))
+        .map(|(index, name)| (name.clone(), *index))
+        .collect();
+    for name in devices_in(files) {
+        devices.entry(name).or_insert(0);
+    }
+    devices
 }
 
 fn read(netns: &Netns) -> Result<Capture, CompileError> {

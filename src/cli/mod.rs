@@ -6,6 +6,7 @@
 mod approve;
 mod check;
 mod demo;
+mod diff;
 pub mod doctor;
 mod init;
 mod log;
@@ -44,6 +45,8 @@ enum Command {
     Init(init::Args),
     /// Compare the live firewall with the approved baseline; reads only
     Check(check::Args),
+    /// Compare any two of: live, baseline, boot, a git revision, a file; reads only
+    Diff(diff::Args),
     /// For cron and timers: check, and append what is new to the ledger
     Record(record::Args),
     /// Make the present drift, or chosen changes, part of the baseline
@@ -81,6 +84,7 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
     match &cli.command {
         Command::Init(args) => init::run(&settings, args, &mut output),
         Command::Check(args) => check::run(&settings, args, &mut output),
+        Command::Diff(args) => diff::run(&settings, args, &mut output),
         Command::Record(args) => record::run(&settings, args, &mut output),
         Command::Approve(args) => approve::run(&settings, args, &mut output),
         Command::Log(args) => log::run(&settings, args, &mut output),

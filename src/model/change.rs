@@ -6,6 +6,7 @@
 
 use super::author::Author;
 use super::ruleset::{Backend, Family, TableKey};
+use super::side::BootResult;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -333,4 +334,7 @@ pub struct CheckResult {
     pub changes: Vec<Change>,
     /// How many of each kind.
     pub summary: Summary,
+    /// What the next boot would bring; only where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<BootResult>,
 }

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod author;
 pub mod change;
 pub mod event;
+pub mod side;
 
 pub use audit::{AuditEvent, NetfilterCfg, Syscall};
 pub use author::{Author, Evidence, Window};
@@ -11,6 +12,9 @@ pub use change::{
     BaselineRef, Change, ChangeKind, CheckResult, Gap, ObjectKind, Position, Source, Summary, Verdict,
 };
 pub use event::{Approval, Event, EventKind, LedgerEntry};
+pub use side::{
+    Approves, BootChange, BootResult, BootState, DiffResult, Provider, Sameness, SideKind, SideRef,
+};
 
 pub mod bytes;
 pub mod capture;

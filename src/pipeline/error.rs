@@ -1,6 +1,8 @@
 //! What can stop the main flow, each with the next step.
 
+use super::sides::SideError;
 use crate::baseline::{AdoptError, CompileError, RenderError};
+use crate::boot::BootError;
 use crate::collect::CollectError;
 use crate::decode::DecodeError;
 use crate::ledger::{HostName, LedgerError};
@@ -32,6 +34,12 @@ pub enum PipelineError {
     /// The repository.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// A side that cannot be used.
+    #[error(transparent)]
+    Side(#[from] SideError),
+    /// The boot state could not be made.
+    #[error("cannot tell what the next boot would load: {0}")]
+    Boot(#[from] BootError),
     /// Nothing is approved for this host.
     #[error("{} has no baseline for {host}", repo.display())]
     NoBaseline {
@@ -107,6 +115,8 @@ impl PipelineError {
             Self::Render(error) => error.hint(),
             Self::Adopt(error) => error.hint(),
             Self::Ledger(error) => error.hint(),
+            Self::Side(error) => error.hint(),
+            Self::Boot(error) => error.hint(),
             Self::NoBaseline { .. } => Some(
                 "`fwdrift init` approves the live state as the first one; --host NAME names another host"
                     .to_owned(),

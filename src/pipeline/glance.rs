@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What a quick look saw.
 #[derive(Debug)]
-pub struct Seen {
+pub struct Glanced {
     /// What `check` prints.
     pub result: CheckResult,
     /// What to remember, if the look showed nothing that has to be recorded.
@@ -40,7 +40,7 @@ pub(super) fn glance(
     settings: &Settings,
     repository: &Repository,
     access: Access,
-) -> Result<Option<Seen>, PipelineError> {
+) -> Result<Option<Glanced>, PipelineError> {
     let host = &settings.host;
     let Some(id) = repository.baseline_id(host)? else { return Ok(None) };
     let memory = Memory::read(repository, host, repository.head_id(host)?.as_deref());
@@ -86,11 +86,11 @@ impl Sight<'_> {
             && memory.beside.as_ref() == Some(&beside_digest(beside, &glance.beside.interfaces))
     }
 
-    fn unchanged(self) -> Seen {
+    fn unchanged(self) -> Glanced {
         let (changes, review_id) = (self.memory.open.clone(), self.memory.review_id.clone());
         let result = self.result(changes, self.memory.re_encoded, review_id, self.gaps.clone());
         let nothing_new = Some(Memory { time: self.look.time, ..self.memory });
-        Seen { result, nothing_new }
+        Glanced { result, nothing_new }
     }
 
     /// Compares along the outline of the approved state.
@@ -101,7 +101,7 @@ impl Sight<'_> {
         netns: &Netns,
         glance: Glance,
         beside: Ruleset,
-    ) -> Result<Option<Seen>, PipelineError> {
+    ) -> Result<Option<Glanced>, PipelineError> {
         let interfaces = glance.beside.interfaces.clone();
         let files = || -> Result<_, PipelineError> {
             let baseline = repository.baseline(&self.settings.host)?;
@@ -133,7 +133,7 @@ impl Sight<'_> {
             let committed = (memory.boot_id.as_str(), memory.generation)
                 != (self.look.boot_id.as_str(), self.look.generation);
             let nothing_new = same && !committed && memory.open.is_empty();
-            return Ok(Some(Seen { result, nothing_new: nothing_new.then_some(remembered) }));
+            return Ok(Some(Glanced { result, nothing_new: nothing_new.then_some(remembered) }));
         }
         let mut approved = outline_with(outline, &bodies, &shared.other_elements);
         let Some(approved) = approved.as_mut() else { return Ok(None) };
@@ -145,7 +145,7 @@ impl Sight<'_> {
         approved: &mut Ruleset,
         bodies: &Bodies,
         live: &Ruleset,
-    ) -> Result<Option<Seen>, PipelineError> {
+    ) -> Result<Option<Glanced>, PipelineError> {
         let known = known(Some(&self.memory));
         let Some(found) = compared(approved, bodies, live, &known)? else { return Ok(None) };
         let Comparison { mut differences, re_encoded } = found;
@@ -156,7 +156,7 @@ impl Sight<'_> {
         self.gaps.extend_from_slice(trail.gaps());
         let review_id = review_id(&self.id.tree, &changes, &differences, approved, live);
         let gaps = std::mem::take(&mut self.gaps);
-        Ok(Some(Seen { result: self.result(changes, re_encoded, review_id, gaps), nothing_new: None }))
+        Ok(Some(Glanced { result: self.result(changes, re_encoded, review_id, gaps), nothing_new: None }))
     }
 
     fn result(

@@ -134,6 +134,7 @@ pub(super) fn result_of(
         gaps,
         changes,
         summary,
+        boot: None,
     }
 }
 
@@ -170,7 +171,7 @@ pub(super) fn blinding(gaps: &[Gap]) -> Vec<Gap> {
 
 /// "Could not look" is never "empty": where a source could not be read, what is approved stands in for what is
 /// missing, so that nothing is called removed. The sources of which that is so.
-fn stand_in(live: &mut Ruleset, approved: &Ruleset, gaps: &[Gap]) -> BTreeSet<Source> {
+pub(super) fn stand_in(live: &mut Ruleset, approved: &Ruleset, gaps: &[Gap]) -> BTreeSet<Source> {
     let blind: BTreeSet<&str> = gaps.iter().map(|gap| gap.source.as_str()).collect();
     let is_unseen =
         |key: &TableKey| key.backend != Backend::NfTables && blind.contains(Source::of(key).as_str());
@@ -231,7 +232,7 @@ pub(super) fn open_netns(settings: &Settings) -> Result<Netns, PipelineError> {
 }
 
 /// Compares two rulesets, decoding just what differs.
-fn compared(approved: &Ruleset, live: &Ruleset, known: &Known) -> Result<Comparison, DecodeError> {
+pub(super) fn compared(approved: &Ruleset, live: &Ruleset, known: &Known) -> Result<Comparison, DecodeError> {
     let unmatched = compare::unmatched(approved, live);
     let mut before = decode::decode(approved, &unmatched.baseline)?;
     let mut after = decode::decode(live, &unmatched.live)?;

@@ -27,12 +27,29 @@ pub(super) struct Detail<'a> {
     pub(super) changes: usize,
     /// Changes in all.
     pub(super) total: usize,
+    /// Of whom something is said.
+    pub(super) authors: Authors,
+}
+
+/// Of which authors text output speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Authors {
+    /// All; of an unknown one, too, as nobody may take silence for an answer.
+    All,
+    /// Those that are known: the sides of a comparison need not have been made one from the other.
+    Known,
 }
 
 impl Detail<'static> {
     /// Enough to understand; the rest is counted.
-    pub(super) const BRIEF: Self =
-        Self { reference: None, whole: "--format json", lines: 20, changes: 40, total: 400 };
+    pub(super) const BRIEF: Self = Self {
+        reference: None,
+        whole: "--format json",
+        lines: 20,
+        changes: 40,
+        total: 400,
+        authors: Authors::All,
+    };
     /// Everything.
     pub(super) const FULL: Self = Self {
         reference: None,
@@ -40,6 +57,7 @@ impl Detail<'static> {
         lines: usize::MAX,
         changes: usize::MAX,
         total: usize::MAX,
+        authors: Authors::All,
     };
 }
 
@@ -50,7 +68,9 @@ pub(super) fn blocks(changes: &[Change], detail: Detail<'_>) -> String {
     let shown = &all[..all.len().min(detail.total)];
     let mut said = Said { for_all: all.len() > 1 && who::same(&all), above: None };
     let mut out = String::new();
-    if let (true, Some(first)) = (said.for_all, all.first()) {
+    if let (true, Some(first)) = (said.for_all, all.first())
+        && is_told(first, detail)
+    {
         push_who(&mut out, first, "  ", detail);
     }
     for (heading, of_table) in grouped(shown, table) {
@@ -122,7 +142,7 @@ fn grouped<'a, K: Clone + Eq + std::hash::Hash>(
 
 /// Who and when, shortly where that is just what was said last.
 fn say_who<'a>(out: &mut String, change: &'a Change, indent: &str, said: &mut Said<'a>, detail: Detail<'_>) {
-    if said.for_all {
+    if said.for_all || !is_told(change, detail) {
         return;
     }
     if said.above.is_some_and(|above| who::same(&[above, change])) {
@@ -131,6 +151,10 @@ fn say_who<'a>(out: &mut String, change: &'a Change, indent: &str, said: &mut Sa
     }
     push_who(out, change, indent, detail);
     said.above = Some(change);
+}
+
+fn is_told(change: &Change, detail: Detail<'_>) -> bool {
+    detail.authors == Authors::All || change.author.is_known()
 }
 
 fn push_who(out: &mut String, change: &Change, indent: &str, detail: Detail<'_>) {

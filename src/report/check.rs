@@ -22,6 +22,9 @@ pub fn text(result: &CheckResult, options: &Options<'_>) -> String {
         out.push_str(&counts(result));
     }
     out.push_str(&gaps::block(&result.gaps, options));
+    if let Some(boot) = &result.boot {
+        out.push_str(&super::boot::text(boot, options));
+    }
     if !result.changes.is_empty() {
         let approve = format!("{} approve --reviewed {} -m \"…\"", options.program, review(result));
         let accept = Step { command: approve, remark: String::new() };

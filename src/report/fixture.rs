@@ -116,6 +116,7 @@ pub(super) fn result(changes: Vec<Change>, gaps: Vec<Gap>) -> CheckResult {
         gaps,
         summary: Summary::of(&changes, 0),
         changes,
+        boot: None,
     }
 }
 

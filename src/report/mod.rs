@@ -6,8 +6,10 @@
 //! and nothing breaks a rule in the middle: output is pasted into chat channels.
 
 pub mod audit;
+mod boot;
 mod changes;
 pub mod check;
+pub mod diff;
 pub mod escape;
 pub mod event;
 mod gaps;

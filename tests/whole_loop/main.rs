@@ -5,10 +5,13 @@
 mod adopting;
 mod approving;
 mod attribution;
+mod boot;
+mod boot_ufw;
 mod check_iptables;
 mod check_json;
 mod check_names;
 mod check_quiet;
+mod diff;
 mod reading;
 mod record;
 mod record_survives;
