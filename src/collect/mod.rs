@@ -6,6 +6,7 @@
 pub mod legacy;
 pub mod links;
 pub mod nftables;
+pub mod sysctl;
 mod unread;
 
 use crate::model::{Capture, Gap};

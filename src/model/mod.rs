@@ -17,6 +17,7 @@ pub mod files;
 pub mod host;
 pub mod item;
 pub mod ruleset;
+pub mod settings;
 
 pub use capture::{Capture, ContextObject, LegacyTable, RawMessage};
 pub use files::Files;
@@ -26,3 +27,4 @@ pub use ruleset::{
     Anonymous, Backend, Chain, Digest, Element, ElementKey, Family, Name, Object, Rule, Ruleset, Set, Table,
     TableKey, text_from_kernel,
 };
+pub use settings::SettingsList;
