@@ -17,5 +17,6 @@ pub use crate::model::Files;
 pub use adopt::{AdoptError, adopt};
 pub use cache::{Access, Cache};
 pub use compile::{CompileError, compile};
-pub use layout::{is_authored, is_ruleset};
+pub use context::names as context_names;
+pub use layout::{is_authored, is_context, is_ruleset};
 pub use render::{RenderError, render};

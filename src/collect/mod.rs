@@ -3,13 +3,14 @@
 //! Role: the first stage. Input: a network namespace. Output: a [`Capture`] and the gaps in it. It
 //! never writes to the namespace that it reads, and never loads a module.
 
+pub mod bpf;
 pub mod legacy;
 pub mod links;
 pub mod nftables;
 pub mod sysctl;
 mod unread;
 
-use crate::model::{Capture, Gap};
+use crate::model::{Capture, Gap, SettingsList};
 use crate::sys::netns::{Netns, NetnsError};
 use crate::sys::socket::SocketError;
 
@@ -38,13 +39,22 @@ impl CollectError {
     }
 }
 
-/// Reads nf_tables and the legacy tables of a namespace.
-pub fn capture(netns: &Netns) -> Result<(Capture, Vec<Gap>), CollectError> {
+/// Reads nf_tables and the legacy tables of a namespace; with a list, also these kernel settings and the BPF
+/// programs. Of a scratch namespace, those say nothing.
+pub fn capture(netns: &Netns, context: Option<&SettingsList>) -> Result<(Capture, Vec<Gap>), CollectError> {
     netns.run(|| {
         let mut capture = nftables::capture()?;
         capture.interfaces = links::interfaces().map_err(CollectError::Links)?;
-        let (tables, gaps) = legacy::capture();
+        let (tables, mut gaps) = legacy::capture();
         capture.legacy = tables;
+        if let Some(list) = context {
+            let (settings, unread) = sysctl::capture(list);
+            let (programs, unseen) = bpf::capture();
+            // A namespace without any program is as one whose baseline has no file of them.
+            (capture.sysctl, capture.bpf) =
+                (Some(settings), Some(programs).filter(|found| !found.is_empty()));
+            gaps.extend(unread.into_iter().chain(unseen));
+        }
         Ok((capture, gaps))
     })?
 }

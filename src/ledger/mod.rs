@@ -24,7 +24,7 @@ mod worktree;
 
 pub use crate::model::{Files, HostName};
 pub use approve::Approved;
-pub use baseline::Baseline;
+pub use baseline::{Baseline, POLICY_FILE};
 pub use error::LedgerError;
 pub use files::check_files;
 pub use identity::{Identity, event_signature, login_behind};

@@ -6,6 +6,7 @@ use crate::decode::DecodeError;
 use crate::ledger::{HostName, LedgerError};
 use crate::model::Gap;
 use crate::normalise::NormaliseError;
+use crate::policy::PolicyError;
 use std::path::PathBuf;
 
 /// Why a command could not do its work. Nothing is half done then.
@@ -32,6 +33,9 @@ pub enum PipelineError {
     /// The repository.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The policy on `main`.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// Nothing is approved for this host.
     #[error("{} has no baseline for {host}", repo.display())]
     NoBaseline {
@@ -107,6 +111,7 @@ impl PipelineError {
             Self::Render(error) => error.hint(),
             Self::Adopt(error) => error.hint(),
             Self::Ledger(error) => error.hint(),
+            Self::Policy(error) => error.hint(),
             Self::NoBaseline { .. } => Some(
                 "`fwdrift init` approves the live state as the first one; --host NAME names another host"
                     .to_owned(),

@@ -8,7 +8,8 @@ use crate::baseline::{self, Access, Cache};
 use crate::config::Settings;
 use crate::ledger::{Lock, Repository};
 use crate::model::{
-    Author, Backend, BaselineRef, Capture, Change, Event, EventKind, Files, Gap, Ruleset, Window,
+    Author, Backend, BaselineRef, Capture, Change, ContextObject, Event, EventKind, Files, Gap, Name, Object,
+    Ruleset, TableKey, Window,
 };
 use crate::normalise;
 use crate::record::{Cause, Draft, Memory, plan};
@@ -125,9 +126,18 @@ fn captured_again(kept: &Ruleset, capture: &Capture) -> Capture {
         messages: native.flat_map(|(key, table)| normalise::denormalise(key, table)).collect(),
         legacy: capture.legacy.clone(),
         ipset: capture.ipset.clone(),
-        sysctl: capture.sysctl.clone(),
-        bpf: capture.bpf.clone(),
+        sysctl: context_of(kept, Backend::Sysctl),
+        bpf: context_of(kept, Backend::Bpf),
     }
+}
+
+fn context_of(kept: &Ruleset, backend: Backend) -> Option<Vec<ContextObject>> {
+    let objects = &kept.tables.get(&TableKey::of_all(backend))?.objects;
+    let object = |((_, name), object): (&(u32, Name), &Object)| ContextObject {
+        name: name.0.clone(),
+        value: object.attrs.clone(),
+    };
+    Some(objects.iter().map(object).collect())
 }
 
 fn blinding(gaps: &[Gap]) -> Vec<Gap> {

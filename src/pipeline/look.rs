@@ -4,6 +4,7 @@
 //! with what the last look left behind.
 
 use super::PipelineError;
+use super::context::{self, Context};
 use super::history::{self, Trail};
 use super::last::{keep_names, known, remembered};
 use crate::attribute::Look;
@@ -45,6 +46,7 @@ pub struct Checked {
     pub(super) baseline: Baseline,
     pub(super) memory: Option<Memory>,
     pub(super) audited: bool,
+    pub(super) context: Context,
 }
 
 /// One look: collect, normalise, compare, attribute.
@@ -60,14 +62,15 @@ pub(super) fn examine(
     let netns = open_netns(settings)?;
     let audited = history::is_auditing();
     let captured_at = Utc::now();
-    let (capture, mut gaps) = collect::capture(&netns)?;
+    let list = context::listed(&baseline)?;
+    let (capture, mut gaps) = collect::capture(&netns, Some(&list))?;
     gaps.extend(collect::unread(&netns)?);
     let mut live = normalise(&capture)?;
     let cache = Cache::new(repository.cache_dir(), access);
-    let approved = normalise(&cache.compiled(&baseline.files, &capture.interfaces)?)?;
+    let mut approved = normalise(&cache.compiled(&baseline.files, &capture.interfaces)?)?;
     let memory = remembered(repository, host)?;
     let unseen = stand_in(&mut live, &approved, &gaps);
-    leave_out_unapproved_settings(&mut live, &approved);
+    let context = Context::settle(list, &mut live, &mut approved, &mut gaps);
     let Comparison { mut differences, re_encoded } = compared(&approved, &live, &known(memory.as_ref()))?;
     keep_names(&mut differences, &approved, &live, memory.as_ref());
     let look = Look { boot_id: history::boot_id(), generation: capture.generation, time: captured_at };
@@ -79,7 +82,7 @@ pub(super) fn examine(
     }
     let between = match &memory {
         Some(memory) => {
-            since_then((repository, host), &cache, memory, &baseline, (&approved, &live), &changes)?
+            since_then((repository, host), &cache, memory, &baseline, (&approved, &live, &context), &changes)?
         }
         None => Vec::new(),
     };
@@ -111,6 +114,7 @@ pub(super) fn examine(
         baseline,
         memory,
         audited,
+        context,
     })
 }
 
@@ -136,21 +140,13 @@ fn stand_in(live: &mut Ruleset, approved: &Ruleset, gaps: &[Gap]) -> BTreeSet<So
     others.filter(|source| blind.contains(source.as_str())).collect()
 }
 
-/// A baseline without a file of kernel settings says nothing about them: they are not compared.
-fn leave_out_unapproved_settings(live: &mut Ruleset, approved: &Ruleset) {
-    let settings = TableKey::of_all(Backend::Sysctl);
-    if !approved.tables.contains_key(&settings) {
-        live.tables.remove(&settings);
-    }
-}
-
 /// The live state of the last look against the present baseline: what the baseline alone changed.
 fn since_then(
     (repository, host): (&Repository, &HostName),
     cache: &Cache,
     memory: &Memory,
     baseline: &Baseline,
-    (approved, live): (&Ruleset, &Ruleset),
+    (approved, live, context): (&Ruleset, &Ruleset, &Context),
     now: &[Change],
 ) -> Result<Vec<Change>, PipelineError> {
     if memory.baseline == baseline.tree {
@@ -160,7 +156,8 @@ fn since_then(
         return Ok(now.to_vec());
     }
     let Some((_, files)) = repository.ledger_files(host)? else { return Ok(Vec::new()) };
-    let then = normalise(&cache.compiled(&files, &live.interfaces)?)?;
+    let mut then = normalise(&cache.compiled(&files, &live.interfaces)?)?;
+    context.settle_past(&mut then, approved, live);
     Ok(compared(approved, &then, &known(Some(memory)))?
         .differences
         .into_iter()
