@@ -4,16 +4,19 @@
 //! Interfaces, queueing disciplines and filters are listed over rtnetlink(7), names and tags asked for with
 //! bpf(2). Nothing is made or loaded: dumps of interfaces without any queueing discipline are just empty.
 
+mod words;
+
 use crate::model::settings::word;
-use crate::model::{ContextObject, Digest, Gap};
-use crate::netlink::{Attr, Attrs, Message};
-use crate::sys::bpf::{self, NetfilterLink, Target, hook};
+use crate::model::{ContextObject, Gap};
+use crate::netlink::{Attrs, Message};
+use crate::sys::bpf::{self, Target, hook};
 use crate::sys::netns::Netns;
 use crate::sys::socket::{Dump, Socket, SocketError};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
+use words::{described, filter_value, number, value};
 
 const RTM_GETLINK: u16 = 18;
 const RTM_GETQDISC: u16 = 38;
@@ -29,14 +32,6 @@ const XDP_MODES: [(u16, &str); 3] = [(5, "driver"), (6, "generic"), (7, "offload
 const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;
 const TCA_CHAIN: u16 = 11;
-const TCA_BPF_ACT: u16 = 1;
-const TCA_BPF_OPS: u16 = 5;
-const TCA_BPF_NAME: u16 = 7;
-const TCA_BPF_FLAGS: u16 = 8;
-const TCA_BPF_TAG: u16 = 10;
-/// `TCA_BPF_FLAG_ACT_DIRECT`: what the program returns is the verdict.
-const ACT_DIRECT: u32 = 1;
-const TCA_ACT_KIND: u16 = 1;
 /// The two sides of clsact (`TC_H_MIN_INGRESS`, `TC_H_MIN_EGRESS`); an ingress discipline has the first.
 const INGRESS: u32 = 0xffff_fff2;
 const EGRESS: u32 = 0xffff_fff3;
@@ -336,58 +331,6 @@ fn is_lacking(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::EOPNOTSUPP))
 }
 
-/// The name of a netfilter link's place, its program, how it is attached.
-fn described(link: &NetfilterLink) -> (Vec<u8>, u32, &'static str) {
-    const HOOKS: [&str; 5] = ["prerouting", "input", "forward", "output", "postrouting"];
-    let family = match link.family {
-        2 => "ip".to_owned(),
-        10 => "ip6".to_owned(),
-        other => other.to_string(),
-    };
-    let hook = match HOOKS.get(link.hook as usize) {
-        Some(hook) => (*hook).to_owned(),
-        None => link.hook.to_string(),
-    };
-    let place = format!("netfilter {family}/{hook} priority {}", link.priority);
-    (place.into_bytes(), link.program, if link.flags & 1 == 0 { "" } else { "defrag" })
-}
-
-/// `NAME tag TAG [HOW]`.
-fn value(name: &[u8], tag: &[u8], attached: &str) -> Vec<u8> {
-    let name = if name.is_empty() { b"-".to_vec() } else { word(name) };
-    let tag: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
-    let how = if attached.is_empty() { String::new() } else { format!(" {attached}") };
-    [&name[..], format!(" tag {tag}{how}").as_bytes()].concat()
-}
-
-/// A filter's program. A classic one has no tag: a digest of its instructions stands for it.
-fn filter_value(options: Attrs<'_>, protocol: u16) -> Vec<u8> {
-    let name = options.find(TCA_BPF_NAME).map(|attr| attr.string()).unwrap_or_default();
-    let flags = options.find(TCA_BPF_FLAGS).and_then(|attr| number(&attr)).unwrap_or_default();
-    let mut how = Vec::new();
-    if flags & ACT_DIRECT != 0 {
-        how.push("direct-action".to_owned());
-    }
-    let actions = options.find(TCA_BPF_ACT).into_iter().flat_map(|list| list.nested().flatten());
-    for kind in actions.filter_map(|action| action.nested().find(TCA_ACT_KIND)) {
-        how.push(format!("action {}", String::from_utf8_lossy(&word(kind.string()))));
-    }
-    how.push(match protocol {
-        0x0003 => "protocol all".to_owned(),
-        0x0800 => "protocol ip".to_owned(),
-        0x86dd => "protocol ipv6".to_owned(),
-        other => format!("protocol {other:#06x}"),
-    });
-    let how = how.join(" ");
-    match (options.find(TCA_BPF_TAG), options.find(TCA_BPF_OPS)) {
-        (Some(tag), _) => value(name, tag.payload, &how),
-        (None, ops) => {
-            let digest = Digest::of([ops.map(|attr| attr.payload).unwrap_or_default()]).0;
-            value(b"classic", &digest[..8], &how)
-        }
-    }
-}
-
 /// The interface that a message is about (at the same place in both headers), and its attributes.
 fn indexed<'a>(message: &Message<'a>, header: usize) -> Option<(u32, Attrs<'a>)> {
     Some((field(message, 4), Attrs(message.payload.get(header..)?)))
@@ -397,10 +340,6 @@ fn indexed<'a>(message: &Message<'a>, header: usize) -> Option<(u32, Attrs<'a>)>
 fn field(message: &Message<'_>, offset: usize) -> u32 {
     let bytes = message.payload.get(offset..offset + 4).and_then(|bytes| bytes.try_into().ok());
     bytes.map(u32::from_ne_bytes).unwrap_or_default()
-}
-
-fn number(attr: &Attr<'_>) -> Option<u32> {
-    Some(u32::from_ne_bytes(attr.payload.try_into().ok()?))
 }
 
 /// `struct tcmsg`: family, interface, handle, parent, info.

@@ -24,7 +24,7 @@ pub fn capture(list: &SettingsList) -> (Vec<ContextObject>, Vec<Gap>) {
         reading.failed.push(format!("{ALWAYS_THERE}: {}", std::io::Error::from(error)));
     }
     // By directory and pattern, so that each directory is listed once.
-    let mut listed: BTreeMap<(Vec<u8>, &[u8]), Vec<Vec<u8>>> = BTreeMap::new();
+    let mut listed: BTreeMap<Listing<'_>, Vec<Vec<u8>>> = BTreeMap::new();
     for pattern in list.patterns() {
         let parts: Vec<&[u8]> = pattern.split(|byte| *byte == b'.').collect();
         match parts.iter().position(|part| part.contains(&b'*')) {
@@ -48,6 +48,9 @@ pub fn capture(list: &SettingsList) -> (Vec<ContextObject>, Vec<Gap>) {
     let object = |(name, value)| ContextObject { name, value };
     (reading.found.into_iter().map(object).collect(), gaps)
 }
+
+/// A directory, and the pattern of those of its entries that are meant.
+type Listing<'a> = (Vec<u8>, &'a [u8]);
 
 struct Reading<'a> {
     list: &'a SettingsList,
