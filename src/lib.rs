@@ -17,6 +17,7 @@ pub mod model;
 pub mod netlink;
 pub mod normalise;
 pub mod pipeline;
+pub mod policy;
 pub mod record;
 pub mod report;
 pub mod sys;

@@ -12,9 +12,11 @@ use crate::collect;
 use crate::compare;
 use crate::config::Settings;
 use crate::ledger::{ApprovalMessage, Approved, Baseline, Identity, Repository};
-use crate::model::{Change, CheckResult, LedgerEntry};
+use crate::model::{Backend, Change, CheckResult, LedgerEntry, Ruleset, Source, TableKey};
 use crate::normalise::normalise;
+use crate::policy;
 use approval::{choose, lasting, with_other_files};
+use context::with_context_of;
 use events::{append, append_failure};
 use glance::{Glanced, glance};
 use look::{examine, open_netns};
@@ -22,6 +24,7 @@ use std::path::PathBuf;
 
 mod approval;
 mod boot;
+mod context;
 mod diff;
 mod error;
 mod events;
@@ -31,7 +34,7 @@ mod last;
 mod look;
 mod sides;
 
-pub use approval::{Request, Selection, counted};
+pub use approval::{Request, Selection, counted, subject};
 pub use boot::next_boot;
 pub use diff::diff;
 pub use error::PipelineError;
@@ -88,6 +91,8 @@ pub fn record(settings: &Settings) -> Result<Recorded, PipelineError> {
 pub struct Accepted {
     /// The changes that are approved now.
     pub changes: Vec<Change>,
+    /// Whether the baseline has kernel settings from now on, and had none before.
+    pub adds_settings: bool,
     /// The directory on `main`.
     pub path: String,
     /// The commit, and what became of the working tree.
@@ -118,21 +123,33 @@ pub fn approve(
         return Err(PipelineError::Blind(gap.clone()));
     }
     let chosen = choose(&checked.result.changes, &request.selection)?;
-    if chosen.is_empty() {
+    // A baseline of an older version gets the settings with the first approval of everything.
+    let adds_settings = request.selection == Selection::All && checked.context.left_out.is_some();
+    if chosen.is_empty() && !adds_settings {
         return Ok(None);
-    }
-    if baseline::is_authored(&checked.baseline.files) && !request.replace_authored {
-        return Err(PipelineError::Authored { path: checked.baseline.path });
     }
     let changes: Vec<Change> =
         checked.result.changes.iter().filter(|change| chosen.contains(&change.id)).cloned().collect();
+    let keeps_authored = baseline::is_authored(&checked.baseline.files) && !request.replace_authored;
+    if keeps_authored && changes.iter().any(|change| !matches!(change.source, Source::Sysctl | Source::Bpf)) {
+        return Err(PipelineError::Authored { path: checked.baseline.path });
+    }
     if !confirm(&checked.result, &changes).map_err(PipelineError::Terminal)? {
         return Err(PipelineError::Declined);
     }
-    let target = compare::apply(&checked.approved, &checked.live, &checked.differences, |difference| {
+    let mut target = compare::apply(&checked.approved, &checked.live, &checked.differences, |difference| {
         chosen.contains(&difference.change.id)
     });
-    let files = with_other_files(baseline::render(&lasting(&target))?, &checked.baseline.files);
+    if adds_settings {
+        let settings = checked.context.left_out.clone();
+        target.tables.extend(settings.map(|table| (TableKey::of_all(Backend::Sysctl), table)));
+    }
+    let files = if keeps_authored {
+        target.tables.retain(|key, _| matches!(key.backend, Backend::Sysctl | Backend::Bpf));
+        with_context_of(&checked.baseline.files, &baseline::render(&target)?)
+    } else {
+        with_other_files(baseline::render(&lasting(&target))?, &checked.baseline.files)
+    };
     // Proved before anything is written: a jump is worth nothing without its chain.
     if let Some(needed) = compare::missing(&target) {
         return Err(PipelineError::NeedsOthers { needed });
@@ -142,7 +159,7 @@ pub fn approve(
     loaded.map_err(|error| PipelineError::NeedsOthers { needed: error.to_string() })?;
     let identity = Identity::of_this_process(&repository, &settings.host);
     let message = ApprovalMessage {
-        subject: format!("approve: {} on {}", counted(changes.len()), settings.host),
+        subject: format!("approve: {} on {}", subject(changes.len(), adds_settings), settings.host),
         reason: request.reason.clone(),
         ticket: request.ticket.clone(),
         changes: chosen.into_iter().collect(),
@@ -154,24 +171,31 @@ pub fn approve(
     let recorded = examine(settings, &repository, Access::ReadWrite)
         .and_then(|checked| append(settings, &repository, &lock, checked))?;
     let events = found.events.into_iter().chain(recorded.events).collect();
-    Ok(Some(Accepted { changes, path, approved, identity, events }))
+    Ok(Some(Accepted { changes, adds_settings, path, approved, identity, events }))
 }
 
 /// Makes the repository and the first approved baseline: of the live state, or of `authored` files.
 pub fn init(settings: &Settings, authored: &[PathBuf]) -> Result<(Baseline, Recorded), PipelineError> {
     let netns = open_netns(settings)?;
-    let (capture, gaps) = collect::capture(&netns)?;
+    let list = match Repository::open(&settings.repo) {
+        Ok(repository) => policy::parse(&repository.policy()?)?.settings,
+        // There is none yet; making it says what is wrong with one that cannot be used.
+        Err(_) => policy::Policy::default().settings,
+    };
+    let (capture, gaps) = collect::capture(&netns, Some(&list))?;
     if let Some(gap) = gaps.into_iter().find(|gap| gap.blinds_verdict && authored.is_empty()) {
         return Err(PipelineError::Blind(gap));
     }
-    let live = normalise(&capture)?;
+    let mut live = normalise(&capture)?;
+    compare::settle(&mut live, &mut Ruleset::default(), &list);
     // All that can fail is done before anything is written.
     let files = if authored.is_empty() {
         baseline::render(&lasting(&live))?
     } else {
         let files = baseline::adopt(authored)?;
         baseline::compile(&files, &capture.interfaces)?;
-        files
+        live.tables.retain(|key, _| key.backend == Backend::Sysctl);
+        with_context_of(&files, &baseline::render(&live)?)
     };
     let repository = Repository::create(&settings.repo)?;
     let lock = repository.lock()?;

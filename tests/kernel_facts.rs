@@ -15,7 +15,7 @@ fn load(netns: &Netns, script: &str) {
 }
 
 fn capture(netns: &Netns) -> Ruleset {
-    normalise(&collect::capture(netns).unwrap().0).unwrap()
+    normalise(&collect::capture(netns, None).unwrap().0).unwrap()
 }
 
 #[test]

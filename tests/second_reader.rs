@@ -98,7 +98,7 @@ fn check(what: &str, args: &[&str], input: Vec<u8>) -> Option<usize> {
     let nft = || Tool::find("nft").unwrap();
     netns.run(|| nft().args(args.iter().copied()).input(input).run()).unwrap().ok()?;
     let json = netns.run(|| nft().args(["-j", "list", "ruleset"]).run()).unwrap().unwrap().stdout;
-    let (capture, _) = collect::capture(&netns).unwrap();
+    let (capture, _) = collect::capture(&netns, None).unwrap();
     let (counts, unread) = by_crate(&json);
     assert_eq!(by_capture(&normalise(&capture).unwrap()), counts, "{what}");
     Some(unread)

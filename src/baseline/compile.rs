@@ -128,7 +128,7 @@ pub fn devices(files: &Files, interfaces: &BTreeMap<u32, Vec<u8>>) -> BTreeMap<V
 }
 
 fn read(netns: &Netns) -> Result<Capture, CompileError> {
-    let (capture, gaps) = collect::capture(netns)?;
+    let (capture, gaps) = collect::capture(netns, None)?;
     match gaps.into_iter().next() {
         None => Ok(capture),
         Some(gap) => Err(CompileError::Gap(gap.reason)),

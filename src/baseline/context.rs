@@ -27,6 +27,13 @@ pub fn read(files: &Files, backend: Backend) -> Result<Option<Vec<ContextObject>
     Ok(Some(objects))
 }
 
+/// The names that the files give to objects of a backend: what is approved is looked at. A line that cannot be
+/// read names nothing here; compiling says so.
+pub fn names(files: &Files, backend: Backend) -> Vec<Vec<u8>> {
+    let objects = read(files, backend).ok().flatten().unwrap_or_default();
+    objects.into_iter().map(|object| object.name).collect()
+}
+
 /// The file that says what `text` (lines of `NAME = VALUE`) says.
 pub fn file(text: &str) -> Vec<u8> {
     format!("{CAPTURED}\n{text}\n").into_bytes()

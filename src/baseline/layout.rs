@@ -102,6 +102,11 @@ pub fn is_ruleset(path: &str) -> bool {
     role(path) != Role::Other
 }
 
+/// Whether a file holds kernel settings or BPF programs.
+pub fn is_context(path: &str) -> bool {
+    matches!(role(path), Role::Context(_))
+}
+
 /// Whether a person wrote any of the nft files (then they are not ours to rewrite).
 pub fn is_authored(files: &Files) -> bool {
     files.iter().any(|(path, content)| match role(path) {

@@ -139,7 +139,7 @@ pub fn look(root: &Path, interfaces: &BTreeMap<u32, Vec<u8>>) -> Result<Boot, Bo
     let plan = plan::plan(&root, &units::enabled(&root));
     let netns = decode::scratch(&baseline::devices(&named_files(&root, &plan), interfaces))?;
     let refused = netns.run(|| plan.steps.iter().filter_map(|step| load(&root, step)).collect::<Vec<_>>())?;
-    let (mut capture, mut gaps) = collect::capture(&netns)?;
+    let (mut capture, mut gaps) = collect::capture(&netns, None)?;
     for gap in &mut gaps {
         gap.reason = format!("of the boot state: {}", gap.reason);
     }

@@ -4,7 +4,7 @@ use super::output::Output;
 use crate::config::{Format, Settings};
 use crate::ledger::WorkingTree;
 use crate::model::{BaselineRef, Change, CheckResult};
-use crate::pipeline::{self, Accepted, Request, Selection, counted};
+use crate::pipeline::{self, Accepted, Request, Selection, subject};
 use crate::report;
 use crate::report::outcome::{self, Approved};
 use std::io::{IsTerminal, Write};
@@ -71,7 +71,7 @@ pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Res
     let identity = report::escape::terminal(&accepted.identity.to_string());
     output.print(&format!(
         "Approved {} on {} as {identity} (commit {}).\n",
-        counted(accepted.changes.len()),
+        subject(accepted.changes.len(), accepted.adds_settings),
         settings.host,
         &commit[..commit.len().min(10)],
     ))?;
@@ -112,7 +112,8 @@ fn confirmed(result: &CheckResult, changes: &[Change], output: &mut Output) -> s
     let text = report::check::text(&shown, &output.options());
     output.print(&text)?;
     let mut stderr = std::io::stderr();
-    write!(stderr, "Approve {}? [y/N] ", counted(changes.len()))?;
+    // Without any change, what is left to approve is the settings that the baseline lacks.
+    write!(stderr, "Approve {}? [y/N] ", subject(changes.len(), changes.is_empty()))?;
     stderr.flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;

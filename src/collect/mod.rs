@@ -3,13 +3,15 @@
 //! Role: the first stage. Input: a network namespace. Output: a [`Capture`] and the gaps in it. It
 //! never writes to the namespace that it reads, and never loads a module.
 
+pub mod bpf;
 mod follow;
 pub mod legacy;
 pub mod links;
 pub mod nftables;
+pub mod sysctl;
 mod unread;
 
-use crate::model::{Capture, Gap, Outline};
+use crate::model::{Capture, Gap, Outline, SettingsList};
 use crate::sys::netns::{Netns, NetnsError};
 use crate::sys::socket::{Socket, SocketError};
 pub use follow::Followed;
@@ -40,11 +42,12 @@ impl CollectError {
     }
 }
 
-/// Reads all of a namespace.
-pub fn capture(netns: &Netns) -> Result<(Capture, Vec<Gap>), CollectError> {
+/// Reads all of a namespace; with a list, also these kernel settings and the BPF programs. Of a scratch namespace,
+/// those say nothing.
+pub fn capture(netns: &Netns, context: Option<&SettingsList>) -> Result<(Capture, Vec<Gap>), CollectError> {
     netns.run(|| {
         let nftables = nftables::capture()?;
-        let (beside, gaps) = read_beside()?;
+        let (beside, gaps) = read_beside(context)?;
         Ok((Capture { generation: nftables.generation, messages: nftables.messages, ..beside }, gaps))
     })?
 }
@@ -63,9 +66,9 @@ pub struct Glance {
 }
 
 /// Reads what the generation does not cover, and the generation.
-pub fn glance(netns: &Netns) -> Result<Glance, CollectError> {
+pub fn glance(netns: &Netns, list: &SettingsList) -> Result<Glance, CollectError> {
     netns.run(|| {
-        let (beside, gaps) = read_beside()?;
+        let (beside, gaps) = read_beside(Some(list))?;
         let mut socket =
             Socket::open(Some(rustix::net::netlink::NETFILTER)).map_err(NftablesError::Socket)?;
         let generation = nftables::generation(&mut socket)?;
@@ -84,10 +87,18 @@ pub fn follow(netns: &Netns, outline: &Outline) -> Result<Option<Followed>, Coll
 }
 
 /// Everything but nf_tables, of the calling thread's namespace.
-fn read_beside() -> Result<(Capture, Vec<Gap>), CollectError> {
+fn read_beside(context: Option<&SettingsList>) -> Result<(Capture, Vec<Gap>), CollectError> {
     let interfaces = links::interfaces().map_err(CollectError::Links)?;
-    let (legacy, gaps) = legacy::capture();
-    Ok((Capture { interfaces, legacy, ..Capture::default() }, gaps))
+    let (legacy, mut gaps) = legacy::capture();
+    let mut capture = Capture { interfaces, legacy, ..Capture::default() };
+    if let Some(list) = context {
+        let (settings, unread) = sysctl::capture(list);
+        let (programs, unseen) = bpf::capture();
+        // A namespace without any program is as one whose baseline has no file of them.
+        (capture.sysctl, capture.bpf) = (Some(settings), Some(programs).filter(|found| !found.is_empty()));
+        gaps.extend(unread.into_iter().chain(unseen));
+    }
+    Ok((capture, gaps))
 }
 
 /// What a namespace holds that is not captured: named as gaps that do not alter the verdict.

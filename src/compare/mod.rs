@@ -10,9 +10,11 @@ mod describe;
 mod fingerprint;
 #[cfg(test)]
 mod properties;
+mod settings;
 
 pub use apply::{apply, missing};
 pub use fingerprint::{Fingerprint, Known};
+pub use settings::settle;
 
 use crate::model::{
     Backend, Chain, Change, ChangeKind, Digest, Item, Name, ObjectKind, Position, Ruleset, Set, Table,

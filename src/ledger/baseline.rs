@@ -5,8 +5,11 @@ use super::repository::Repository;
 use super::{message, refs, tree};
 use crate::model::{Approval, Files, HostName};
 use chrono::{DateTime, Utc};
-use git2::{Commit, ErrorCode, Oid};
+use git2::{Commit, ErrorCode, Oid, Tree};
 use std::path::Path;
+
+/// The policy for all hosts, on `main`.
+pub const POLICY_FILE: &str = "fwdrift.toml";
 
 /// What is approved for a host, and who approved it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub struct Baseline {
     pub time: DateTime<Utc>,
     /// That commit's whole message.
     pub message: String,
+    /// `fwdrift.toml`, the policy for all hosts, at `commit`; empty if there is none.
+    pub policy: Vec<u8>,
 }
 
 /// Which state is approved, without the state.
@@ -38,20 +43,31 @@ pub struct BaselineId {
     pub path: String,
     /// The id of that directory's tree: equal ids, equal files.
     pub tree: String,
+    /// The file in that directory that was asked for; none if it is not there.
+    pub file: Option<Vec<u8>>,
+    /// `fwdrift.toml` at `commit`; empty if there is none.
+    pub policy: Vec<u8>,
 }
 
 impl Repository {
-    /// Which state is approved for `host`; `None` if `main` or the directory does not exist.
+    /// Which state is approved for `host`, with one small `file` of it; `None` if `main` or the directory does not
+    /// exist.
     ///
     /// # Errors
     /// [`LedgerError::Damaged`] if something cannot be read, or is no directory.
-    pub fn baseline_id(&self, host: &HostName) -> Result<Option<BaselineId>, LedgerError> {
+    pub fn baseline_id(&self, host: &HostName, file: &str) -> Result<Option<BaselineId>, LedgerError> {
         let Some(main) = refs::tip(&self.git, refs::MAIN)? else { return Ok(None) };
         let path = refs::baseline_path(host);
         let root = main.tree().map_err(|e| tree::damaged(&self.git, "main", e.message()))?;
-        let directory = tree::directory(&self.git, &root, &path)?;
-        let id = |directory: git2::Tree<'_>| directory.id().to_string();
-        Ok(directory.map(|found| BaselineId { commit: main.id().to_string(), tree: id(found), path }))
+        let Some(directory) = tree::directory(&self.git, &root, &path)? else { return Ok(None) };
+        let blob = directory.get_path(Path::new(file)).and_then(|entry| self.git.find_blob(entry.id()));
+        Ok(Some(BaselineId {
+            commit: main.id().to_string(),
+            tree: directory.id().to_string(),
+            path,
+            file: blob.ok().map(|blob| blob.content().to_vec()),
+            policy: self.policy_in(&root)?,
+        }))
     }
 
     /// The commit at the ledger's head; `None` if there is no ledger of `host`.
@@ -93,7 +109,30 @@ impl Repository {
             author,
             time,
             message,
+            policy: self.policy_in(&root)?,
         }))
+    }
+
+    /// `fwdrift.toml` at `main`; empty if it is not there.
+    ///
+    /// # Errors
+    /// As [`Repository::baseline`].
+    pub fn policy(&self) -> Result<Vec<u8>, LedgerError> {
+        let Some(main) = refs::tip(&self.git, refs::MAIN)? else { return Ok(Vec::new()) };
+        let root = main.tree().map_err(|e| tree::damaged(&self.git, "main", e.message()))?;
+        self.policy_in(&root)
+    }
+
+    fn policy_in(&self, root: &Tree<'_>) -> Result<Vec<u8>, LedgerError> {
+        let unreadable = |e: git2::Error| tree::damaged(&self.git, POLICY_FILE, e.message());
+        let Some(entry) = root.get_name(POLICY_FILE) else { return Ok(Vec::new()) };
+        // Not a symbolic link: what it points to is outside the commit.
+        match entry.filemode() {
+            0o100_644 | 0o100_755 => {
+                Ok(self.git.find_blob(entry.id()).map_err(unreadable)?.content().to_vec())
+            }
+            _ => Err(tree::unusable(&self.git, POLICY_FILE, "it is not a regular file")),
+        }
     }
 
     /// The first commit, along first parents, in which `path` is `directory`: with a merge, the merge.

@@ -25,7 +25,7 @@ mod worktree;
 
 pub use crate::model::{Files, HostName};
 pub use approve::Approved;
-pub use baseline::{Baseline, BaselineId};
+pub use baseline::{Baseline, BaselineId, POLICY_FILE};
 pub use error::LedgerError;
 pub use files::check_files;
 pub use identity::{Identity, event_signature, login_behind};

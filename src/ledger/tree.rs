@@ -149,7 +149,8 @@ pub(super) fn id_of_empty(repo: &Repository) -> Result<Oid, LedgerError> {
     hash().map_err(LedgerError::git("hash a directory", repo.commondir()))
 }
 
-fn unusable(repo: &Repository, path: &str, why: &'static str) -> LedgerError {
+/// The error of content that is there and cannot be used.
+pub(super) fn unusable(repo: &Repository, path: &str, why: &'static str) -> LedgerError {
     LedgerError::Entry { repository: repo.commondir().to_owned(), path: path.to_owned(), why }
 }
 

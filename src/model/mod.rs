@@ -23,6 +23,7 @@ pub mod host;
 pub mod item;
 pub mod outline;
 pub mod ruleset;
+pub mod settings;
 
 pub use capture::{Capture, ContextObject, LegacyTable, RawMessage};
 pub use files::Files;
@@ -33,3 +34,4 @@ pub use ruleset::{
     Anonymous, Backend, Chain, Digest, Element, ElementKey, Family, Name, Object, Rule, Ruleset, Set, Table,
     TableKey, text_from_kernel,
 };
+pub use settings::SettingsList;

@@ -67,6 +67,15 @@ pub(super) fn with_other_files(mut files: Files, old: &Files) -> Files {
     files
 }
 
+/// What an approval is of: its changes, and the settings that a baseline gets for the first time.
+pub fn subject(changes: usize, adds_settings: bool) -> String {
+    match (changes, adds_settings) {
+        (0, true) => "the kernel settings".to_owned(),
+        (_, true) => format!("{} and the kernel settings", counted(changes)),
+        (_, false) => counted(changes),
+    }
+}
+
 /// `1 change`, `2 changes`.
 pub fn counted(changes: usize) -> String {
     if changes == 1 { "1 change".to_owned() } else { format!("{changes} changes") }

@@ -8,6 +8,7 @@ use crate::decode::DecodeError;
 use crate::ledger::{HostName, LedgerError};
 use crate::model::Gap;
 use crate::normalise::NormaliseError;
+use crate::policy::PolicyError;
 use std::path::PathBuf;
 
 /// Why a command could not do its work. Nothing is half done then.
@@ -40,6 +41,9 @@ pub enum PipelineError {
     /// The boot state could not be made.
     #[error("cannot tell what the next boot would load: {0}")]
     Boot(#[from] BootError),
+    /// The policy on `main`.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// Nothing is approved for this host.
     #[error("{} has no baseline for {host}", repo.display())]
     NoBaseline {
@@ -117,6 +121,7 @@ impl PipelineError {
             Self::Ledger(error) => error.hint(),
             Self::Side(error) => error.hint(),
             Self::Boot(error) => error.hint(),
+            Self::Policy(error) => error.hint(),
             Self::NoBaseline { .. } => Some(
                 "`fwdrift init` approves the live state as the first one; --host NAME names another host"
                     .to_owned(),

@@ -6,20 +6,20 @@
 //! tables, ipset, settings, programs) is read each time.
 
 use super::PipelineError;
+use super::context::{self, Context};
 use super::history::{self, Trail};
 use super::last::{keep_names, known};
-use super::look::{
-    self, ROUNDS, attribute_new, beside_digest, blinding, leave_out_unapproved_settings, open_netns,
-    result_of, review_id,
-};
+use super::look::{self, ROUNDS, attribute_new, beside_digest, blinding, open_netns, result_of, review_id};
 use crate::attribute::Look;
-use crate::baseline::{Access, Bodies, Cache};
+use crate::baseline::{self, Access, Bodies, Cache};
 use crate::collect::{self, Followed, Glance};
 use crate::compare::{self, Comparison, Known, Texts};
 use crate::config::Settings;
 use crate::decode;
 use crate::ledger::{BaselineId, Repository};
-use crate::model::{Backend, BaselineRef, Change, CheckResult, Gap, Item, Outline, Ruleset, Summary};
+use crate::model::{
+    Backend, BaselineRef, Change, CheckResult, Gap, Item, Outline, Ruleset, SettingsList, Summary,
+};
 use crate::normalise::normalise;
 use crate::record::Memory;
 use crate::sys::netns::Netns;
@@ -42,19 +42,22 @@ pub(super) fn glance(
     access: Access,
 ) -> Result<Option<Glanced>, PipelineError> {
     let host = &settings.host;
-    let Some(id) = repository.baseline_id(host)? else { return Ok(None) };
+    let settings_path = baseline::context_path(Backend::Sysctl).unwrap_or_default();
+    let Some(id) = repository.baseline_id(host, settings_path)? else { return Ok(None) };
     let memory = Memory::read(repository, host, repository.head_id(host)?.as_deref());
     let Some(memory) = memory.filter(|memory| memory.baseline == id.tree) else { return Ok(None) };
     let netns = open_netns(settings)?;
     let now = Utc::now();
-    let mut glance = collect::glance(&netns)?;
+    let settings_file = id.file.clone().map(|content| (settings_path.to_owned(), content));
+    let list = context::listed(&settings_file.into_iter().collect(), &id.policy)?;
+    let mut glance = collect::glance(&netns, &list)?;
     glance.gaps.extend(collect::unread(&netns)?);
     if !memory.gaps.is_empty() || !blinding(&glance.gaps).is_empty() {
         return Ok(None);
     }
     let beside = normalise(&glance.beside)?;
     let look = Look { boot_id: history::boot_id(), generation: glance.generation, time: now };
-    let seen = Sight { settings, id, memory, look, gaps: std::mem::take(&mut glance.gaps) };
+    let seen = Sight { settings, id, list, memory, look, gaps: std::mem::take(&mut glance.gaps) };
     if seen.is_unchanged(&glance, &beside) {
         return Ok(Some(seen.unchanged()));
     }
@@ -66,6 +69,7 @@ pub(super) fn glance(
 struct Sight<'s> {
     settings: &'s Settings,
     id: BaselineId,
+    list: SettingsList,
     memory: Memory,
     look: Look,
     gaps: Vec<Gap>,
@@ -86,7 +90,10 @@ impl Sight<'_> {
             && memory.beside.as_ref() == Some(&beside_digest(beside, &glance.beside.interfaces))
     }
 
-    fn unchanged(self) -> Glanced {
+    fn unchanged(mut self) -> Glanced {
+        if self.id.file.is_none() {
+            self.gaps.push(context::no_settings());
+        }
         let (changes, review_id) = (self.memory.open.clone(), self.memory.review_id.clone());
         let result = self.result(changes, self.memory.re_encoded, review_id, self.gaps.clone());
         let nothing_new = Some(Memory { time: self.look.time, ..self.memory });
@@ -124,15 +131,14 @@ impl Sight<'_> {
         live.tables.extend(beside.tables);
         let (mut outline, bodies) = stored.into_parts();
         outline.without(&shared);
-        leave_out_unapproved_settings(&mut live, &outline.ruleset);
+        Context::settle(self.list.clone(), &mut live, &mut outline.ruleset, &mut self.gaps);
         if shared.other_elements.is_empty() && is_same(&outline.ruleset, &live) {
             let review_id = review_id(&self.id.tree, &[], &[], &live, &live);
             let result = self.result(Vec::new(), 0, review_id, self.gaps.clone());
             let memory = &self.memory;
-            let same = outline.state.is_some_and(|state| memory.state == state.to_string());
             let committed = (memory.boot_id.as_str(), memory.generation)
                 != (self.look.boot_id.as_str(), self.look.generation);
-            let nothing_new = same && !committed && memory.open.is_empty();
+            let nothing_new = !committed && memory.open.is_empty();
             return Ok(Some(Glanced { result, nothing_new: nothing_new.then_some(remembered) }));
         }
         let mut approved = outline_with(outline, &bodies, &shared.other_elements);

@@ -4,6 +4,7 @@
 //! with what the last look left behind.
 
 use super::PipelineError;
+use super::context::{self, Context};
 use super::history::{self, Trail};
 use super::last::{keep_names, known, remembered};
 use crate::attribute::Look;
@@ -50,6 +51,7 @@ pub struct Checked {
     pub(super) netns_cookie: Option<u64>,
     /// See [`beside`].
     pub(super) beside: Option<String>,
+    pub(super) context: Context,
 }
 
 /// One look: collect, normalise, compare, attribute.
@@ -65,15 +67,16 @@ pub(super) fn examine(
     let netns = open_netns(settings)?;
     let audited = history::is_auditing();
     let captured_at = Utc::now();
-    let (capture, mut gaps) = collect::capture(&netns)?;
+    let list = context::listed(&baseline.files, &baseline.policy)?;
+    let (capture, mut gaps) = collect::capture(&netns, Some(&list))?;
     gaps.extend(collect::unread(&netns)?);
     let mut live = normalise(&capture)?;
     let beside = beside(&live, &beside_digest(&live, &capture.interfaces));
     let cache = Cache::new(repository.cache_dir(), access);
-    let approved = cache.approved(&baseline.tree, &baseline.files, &capture.interfaces)?;
+    let mut approved = cache.approved(&baseline.tree, &baseline.files, &capture.interfaces)?;
     let memory = remembered(repository, host)?;
     let unseen = stand_in(&mut live, &approved, &gaps);
-    leave_out_unapproved_settings(&mut live, &approved);
+    let context = Context::settle(list, &mut live, &mut approved, &mut gaps);
     let Comparison { mut differences, re_encoded } = compared(&approved, &live, &known(memory.as_ref()))?;
     keep_names(&mut differences, &approved, &live, memory.as_ref());
     let look = Look { boot_id: history::boot_id(), generation: capture.generation, time: captured_at };
@@ -85,7 +88,7 @@ pub(super) fn examine(
     }
     let between = match &memory {
         Some(memory) => {
-            since_then((repository, host), &cache, memory, &baseline, (&approved, &live), &changes)?
+            since_then((repository, host), &cache, memory, &baseline, (&approved, &live, &context), &changes)?
         }
         None => Vec::new(),
     };
@@ -109,6 +112,7 @@ pub(super) fn examine(
         audited,
         netns_cookie: collect::netns_cookie(&netns),
         beside,
+        context,
     })
 }
 
@@ -191,21 +195,13 @@ pub(super) fn stand_in(live: &mut Ruleset, approved: &Ruleset, gaps: &[Gap]) -> 
     others.filter(|source| blind.contains(source.as_str())).collect()
 }
 
-/// A baseline without a file of kernel settings says nothing about them: they are not compared.
-pub(super) fn leave_out_unapproved_settings(live: &mut Ruleset, approved: &Ruleset) {
-    let settings = TableKey::of_all(Backend::Sysctl);
-    if !approved.tables.contains_key(&settings) {
-        live.tables.remove(&settings);
-    }
-}
-
 /// The live state of the last look against the present baseline: what the baseline alone changed.
 fn since_then(
     (repository, host): (&Repository, &HostName),
     cache: &Cache,
     memory: &Memory,
     baseline: &Baseline,
-    (approved, live): (&Ruleset, &Ruleset),
+    (approved, live, context): (&Ruleset, &Ruleset, &Context),
     now: &[Change],
 ) -> Result<Vec<Change>, PipelineError> {
     if memory.baseline == baseline.tree {
@@ -215,7 +211,8 @@ fn since_then(
         return Ok(now.to_vec());
     }
     let Some((_, files)) = repository.ledger_files(host)? else { return Ok(Vec::new()) };
-    let then = cache.loaded(&files, &live.interfaces)?;
+    let mut then = cache.loaded(&files, &live.interfaces)?;
+    context.settle_past(&mut then, approved, live);
     Ok(compared(approved, &then, &known(Some(memory)))?
         .differences
         .into_iter()

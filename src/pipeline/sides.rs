@@ -2,14 +2,15 @@
 //!
 //! Input: the word that a person gave; output: a [`Seen`], its ruleset and what could not be seen of it.
 
-use super::PipelineError;
 use super::look::open_netns;
+use super::{PipelineError, context};
 use crate::baseline::{self, Access, Cache};
 use crate::boot::{self, Unknown};
 use crate::collect::{self, CollectError};
+use crate::compare;
 use crate::config::Settings;
 use crate::ledger::{LedgerError, Repository};
-use crate::model::{Backend, Files, Gap, Ruleset, SideKind, SideRef, TableKey};
+use crate::model::{Backend, Files, Gap, Ruleset, SettingsList, SideKind, SideRef, TableKey};
 use crate::normalise::normalise;
 use chrono::Utc;
 use std::collections::BTreeMap;
@@ -76,6 +77,8 @@ pub struct Seen {
     pub unknown: Unknown,
     /// Whether it says anything of BPF programs; of kernel settings a ruleset tells itself.
     pub says_bpf: bool,
+    /// Of a live side, the list of kernel settings that it was read with: it has each of them.
+    pub listed: Option<SettingsList>,
 }
 
 /// Finds sides.
@@ -151,7 +154,8 @@ impl<'a> Sides<'a> {
     fn live(&self) -> Result<Seen, PipelineError> {
         let netns = open_netns(self.settings)?;
         let captured_at = Utc::now();
-        let (capture, mut gaps) = collect::capture(&netns)?;
+        let list = self.listed()?;
+        let (capture, mut gaps) = collect::capture(&netns, Some(&list))?;
         gaps.extend(collect::unread(&netns)?);
         let described = SideRef {
             captured_at: Some(captured_at),
@@ -159,7 +163,20 @@ impl<'a> Sides<'a> {
             ..described("live", SideKind::Live)
         };
         let ruleset = normalise(&capture)?;
-        Ok(Seen { described, ruleset, gaps, unknown: Unknown::default(), says_bpf: true })
+        let unknown = Unknown::default();
+        Ok(Seen { described, ruleset, gaps, unknown, says_bpf: true, listed: Some(list) })
+    }
+
+    /// The settings to read of a live side: what the policy and this host's baseline name, as `check` does.
+    fn listed(&self) -> Result<SettingsList, PipelineError> {
+        let baseline = match &self.repository {
+            Ok(repository) => repository.baseline(&self.settings.host)?,
+            Err(_) => None,
+        };
+        match baseline {
+            Some(baseline) => context::listed(&baseline.files, &baseline.policy),
+            None => Ok(SettingsList::default()),
+        }
     }
 
     fn baseline(&mut self) -> Result<Seen, PipelineError> {
@@ -178,7 +195,7 @@ impl<'a> Sides<'a> {
         let found = boot::look(self.boot_root, &self.interfaces)?;
         let described = SideRef { providers: found.providers, ..described("boot", SideKind::Boot) };
         let (ruleset, gaps, unknown) = (found.ruleset, found.gaps, found.unknown);
-        Ok(Seen { described, ruleset, gaps, unknown, says_bpf: false })
+        Ok(Seen { described, ruleset, gaps, unknown, says_bpf: false, listed: None })
     }
 
     fn file(&self, given: &str) -> Result<Seen, PipelineError> {
@@ -200,13 +217,19 @@ impl<'a> Sides<'a> {
             Err(_) => normalise(&baseline::compile(files, &self.interfaces)?)?,
         };
         let unknown = Unknown::default();
-        Ok(Seen { described, ruleset, gaps: Vec::new(), unknown, says_bpf: true })
+        Ok(Seen { described, ruleset, gaps: Vec::new(), unknown, says_bpf: true, listed: None })
     }
 }
 
 /// Makes two sides comparable: what one of them could not see, or says nothing about, is no difference.
 pub fn level(from: &mut Seen, to: &mut Seen) {
     let settings = TableKey::of_all(Backend::Sysctl);
+    let lists = (from.listed.take(), to.listed.take());
+    match lists {
+        (Some(list), None) => compare::settle(&mut from.ruleset, &mut to.ruleset, &list),
+        (None, Some(list)) => compare::settle(&mut to.ruleset, &mut from.ruleset, &list),
+        _ => {}
+    }
     let has_settings = |seen: &Seen| seen.ruleset.tables.contains_key(&settings);
     if !has_settings(from) || !has_settings(to) {
         leave_out(from, to, Backend::Sysctl);

@@ -4,7 +4,7 @@ use super::escape::{multi_line, terminal};
 use super::style::{ADDED, DIM, HEADING, REMOVED, marker, paint};
 use super::time::Reference;
 use super::who;
-use super::wording::{count, place, table, thousands, what};
+use super::wording::{count, from_to, place, table, thousands, what};
 use crate::model::{Change, ChangeKind, ObjectKind};
 use anstyle::Style;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
@@ -167,6 +167,10 @@ fn push_who(out: &mut String, change: &Change, indent: &str, detail: Detail<'_>)
 
 fn push_change(out: &mut String, change: &Change, indent: &str, detail: Detail<'_>) {
     let (style, mark) = marker(change.kind);
+    if let Some(line) = from_to(change) {
+        out.push_str(&format!("{indent}{}\n", paint(style, format!("{mark} {line}"))));
+        return;
+    }
     let before = change.before.as_deref().map(|text| shown_lines(change, text));
     let after = change.after.as_deref().map(|text| shown_lines(change, text));
     match (change.kind, before, after) {

@@ -4,6 +4,8 @@
 //! a firewall by surprise, no text of a rule ever becomes part of a command (it may hold anything), and a
 //! command that is pasted before its `N`, `RULE` or `FILE` was filled in fails and does nothing.
 
+mod context;
+
 use super::Options;
 use super::escape::shell_word;
 use super::wording::{count, short};
@@ -84,6 +86,11 @@ pub(super) fn approved_files(baseline: &BaselineRef, options: &Options<'_>) -> V
 }
 
 fn way(change: &Change) -> Vec<Step> {
+    match change.source {
+        Source::Sysctl => return vec![context::setting(change)],
+        Source::Bpf => return context::program(change),
+        _ => {}
+    }
     let words = (name(&change.family), name(&change.table), change.chain.as_deref().map(name));
     let (Some(family), Some(table), chain @ (None | Some(Some(_)))) = words else {
         return vec![step(String::new(), UNTYPABLE)];

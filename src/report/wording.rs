@@ -124,12 +124,27 @@ pub(super) fn one_line(change: &Change) -> String {
         ChangeKind::Removed => change.before.as_deref(),
         ChangeKind::Added | ChangeKind::Modified | ChangeKind::Moved => change.after.as_deref(),
     };
+    if let Some(line) = from_to(change) {
+        return format!("{marker} {line}");
+    }
     match (change.object, text) {
-        (ObjectKind::Rule | ObjectKind::Element, Some(text)) => {
+        (
+            ObjectKind::Rule | ObjectKind::Element | ObjectKind::Sysctl | ObjectKind::BpfProgram,
+            Some(text),
+        ) => {
             format!("{marker} {}", escape::terminal(text.trim()))
         }
         _ => format!("{marker} {}", what(change)),
     }
+}
+
+/// `net.ipv4.ip_forward: 0 → 1`: what changed of a kernel setting or a BPF program, where both sides have it.
+pub(super) fn from_to(change: &Change) -> Option<String> {
+    let name = change.name.as_deref().filter(|_| matches!(change.source, Source::Sysctl | Source::Bpf))?;
+    let value =
+        |text: &Option<String>| text.as_deref()?.strip_prefix(name)?.strip_prefix(" = ").map(str::to_owned);
+    let (before, after) = (value(&change.before)?, value(&change.after)?);
+    Some(escape::terminal(&format!("{name}: {before} → {after}")))
 }
 
 /// Whether the changes of such an event are differences that ended, rather than new ones.

@@ -11,6 +11,7 @@ mod check_iptables;
 mod check_json;
 mod check_names;
 mod check_quiet;
+mod context;
 mod diff;
 mod reading;
 mod record;

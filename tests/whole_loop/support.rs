@@ -177,6 +177,21 @@ impl Host {
         program.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
+    /// Runs the program on the namespace that the tests themselves run in.
+    pub fn here(&self, args: &[&str]) -> Run {
+        self.here_through(&[], args)
+    }
+
+    /// The same, started by another program (nsenter, say).
+    pub fn here_through(&self, starter: &[&str], args: &[&str]) -> Run {
+        let fwdrift = [env!("CARGO_BIN_EXE_fwdrift"), "--config"];
+        let config = self.path("config.toml").to_str().unwrap().to_owned();
+        let all: Vec<&str> =
+            starter.iter().chain(&fwdrift).copied().chain([&*config]).chain(args.iter().copied()).collect();
+        let mut program = command(all[0]);
+        program.env_clear().env("TMPDIR", self.path("")).args(&all[1..]).output().unwrap().into()
+    }
+
     /// `check --format json`, which must end with this code.
     #[track_caller]
     pub fn check(&self, code: i32) -> Value {
@@ -257,6 +272,13 @@ pub fn line(change: &Value) -> String {
 
 pub fn lines(changes: &[Value]) -> Vec<String> {
     changes.iter().map(line).collect()
+}
+
+/// Says loudly that a test was skipped, which is a failure in CI.
+#[track_caller]
+pub fn skipped(why: &str) {
+    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "{why}: in CI nothing is skipped");
+    eprintln!("SKIPPED: {why}");
 }
 
 /// The kinds of events, in their order.

@@ -31,6 +31,80 @@ fn iptables_rules_go_back_with_iptables() {
     check_next(rule(Source::IptablesLegacy, "ip6"), &expect("ip6tables-legacy"));
 }
 
+fn context(source: Source, name: &str, before: Option<&str>, after: Option<&str>) -> Change {
+    let kind = match (before, after) {
+        (None, _) => ChangeKind::Added,
+        (_, None) => ChangeKind::Removed,
+        _ => ChangeKind::Modified,
+    };
+    let object = if source == Source::Sysctl { ObjectKind::Sysctl } else { ObjectKind::BpfProgram };
+    let text = |value: Option<&str>| value.map(|value| format!("{name} = {value}"));
+    Change {
+        kind,
+        source,
+        family: "unspec".into(),
+        table: String::new(),
+        chain: None,
+        object,
+        name: Some(name.into()),
+        position: None,
+        ..rule(kind, text(before).as_deref(), text(after).as_deref())
+    }
+}
+
+#[test]
+fn settings_and_programs_go_back_by_their_own_tools() {
+    let back = |change, expect: &str| check_next(change, &format!("  or put it back\n    {expect}\n"));
+    let sysctl = |name, before, after| context(Source::Sysctl, name, before, after);
+    back(
+        sysctl("net.ipv4.ip_forward", Some("0"), Some("1")),
+        "sysctl -w net.ipv4.ip_forward=0  # the approved value",
+    );
+    back(
+        sysctl("net.bridge.bridge-nf-call-iptables", None, Some("1")),
+        "sysctl -w net.bridge.bridge-nf-call-iptables=0  # as if its module were not loaded",
+    );
+    back(
+        sysctl("net.ipv4.tcp_syncookies", None, Some("1")),
+        "# nothing is approved of this setting: its value is yours to choose",
+    );
+    let bpf = |name| context(Source::Bpf, name, None, Some("p tag 3b185187f1855c4c"));
+    back(
+        bpf("eth0 xdp/driver"),
+        "ip link set dev eth0 xdpdrv off  # refused where a link holds it: bpftool link list",
+    );
+    back(
+        bpf("eth0 tc/parent 1:5 chain 2 pref 7 handle 0x1"),
+        "tc filter delete dev eth0 parent 1:5 chain 2 pref 7 handle 0x1 bpf  # the filter, with its program",
+    );
+}
+
+#[test]
+fn a_setting_or_an_interface_cannot_become_a_command() {
+    let refused =
+        "  or put it back\n    # a name or a value here is not safe in a command: put it back by hand\n";
+    for hostile in ["$(reboot)", "x;reboot", "x\\x23y", "-w", "x\ny"] {
+        for name in [hostile.to_owned(), format!("net.ipv4.conf.{hostile}.rp_filter")] {
+            if hostile != "-w" || name == "-w" {
+                check_next(context(Source::Sysctl, &name, Some("0"), Some("1")), refused);
+            }
+        }
+        check_next(
+            context(Source::Sysctl, "net.ipv4.x", Some(hostile), Some("1")),
+            if hostile == "-w" {
+                "  or put it back\n    sysctl -w net.ipv4.x=-w  # the approved value\n"
+            } else {
+                refused
+            },
+        );
+        for name in [format!("{hostile} xdp/generic"), format!("eth0 tc/ingress pref {hostile}")] {
+            if !name.contains("pref -w") {
+                check_next(context(Source::Bpf, &name, None, Some("p")), refused);
+            }
+        }
+    }
+}
+
 #[test]
 fn elements_go_back_one_by_one() {
     check_next(
