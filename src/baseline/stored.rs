@@ -13,6 +13,7 @@ use crate::model::{
 };
 use crate::netlink::nft::set::F_TIMEOUT;
 use crate::normalise::references;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -424,15 +425,14 @@ impl Bodies {
         while let Some(name) = wanted.pop_first() {
             let id = (key.clone(), name.clone());
             if let Some(place) = self.places.anonymous_chains.get(&id) {
-                if !anonymous.chains.contains_key(&name) {
-                    let chain = bytes.parse(*place, read_chain)?;
+                if let Entry::Vacant(free) = anonymous.chains.entry(name) {
+                    let chain = free.insert(bytes.parse(*place, read_chain)?);
                     wanted.extend(chain.rules.iter().flat_map(|rule| references(&rule.attrs)));
-                    anonymous.chains.insert(name, chain);
                 }
-            } else if let Some(place) = self.places.anonymous_sets.get(&id) {
-                if let Some(set) = anonymous.sets.get_mut(&name).filter(|set| set.elements.is_empty()) {
-                    set.elements = bytes.parse(*place, read_elements)?;
-                }
+            } else if let Some(place) = self.places.anonymous_sets.get(&id)
+                && let Some(set) = anonymous.sets.get_mut(&name).filter(|set| set.elements.is_empty())
+            {
+                set.elements = bytes.parse(*place, read_elements)?;
             }
         }
         Ok(())
