@@ -5,12 +5,17 @@
 
 use super::compile::{CompileError, compile};
 use super::context;
-use super::layout::{captured, commented, context_path, exact, iptables_path, loadable, table_stem};
+use super::layout::{
+    Role, captured, commented, context_path, exact, iptables_path, loadable, role, table_stem,
+};
 use crate::compare;
 use crate::decode::{self, DecodeError};
 use crate::model::{Backend, Capture, Family, Files, Item, Ruleset, TableKey, Text};
 use crate::normalise::{denormalise, normalise};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The file of a host without rules.
+const EMPTY: &str = "nft/empty.nft";
 
 /// Why a ruleset cannot be written as files.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +44,7 @@ pub fn render(ruleset: &Ruleset) -> Result<Files, RenderError> {
     let texts = decode::decode(ruleset, &items)?;
     let mut needs_exact = BTreeSet::new();
     let files = write(ruleset, &texts, &needs_exact);
-    match compile(&files, &ruleset.interfaces) {
+    match compiled(&files, ruleset) {
         Ok(capture) => needs_exact.extend(not_given_back(ruleset, &capture, &texts)?),
         // One table's text does not load: each is tried alone.
         Err(CompileError::Refused { .. }) => {
@@ -52,6 +57,21 @@ pub fn render(ruleset: &Ruleset) -> Result<Files, RenderError> {
         Err(error) => return Err(error.into()),
     }
     Ok(write(ruleset, &texts, &needs_exact))
+}
+
+/// What the files load to. Where the tools of x_tables fail, nothing is proved of its tables: their text is what was
+/// read, and nothing that was made from it.
+fn compiled(files: &Files, ruleset: &Ruleset) -> Result<Capture, CompileError> {
+    match compile(files, &ruleset.interfaces) {
+        Err(CompileError::Gap(_)) => {
+            let is_legacy = |path: &str| matches!(role(path), Role::Iptables(Backend::Legacy, _));
+            let others = files.iter().filter(|(path, _)| !is_legacy(path));
+            let mut others: Files = others.map(|(path, content)| (path.clone(), content.clone())).collect();
+            others.entry(EMPTY.to_owned()).or_insert_with(|| captured("# no tables"));
+            compile(&others, &ruleset.interfaces)
+        }
+        result => result,
+    }
 }
 
 fn loads_alone(ruleset: &Ruleset, key: &TableKey, texts: &BTreeMap<Item, Text>) -> Result<bool, RenderError> {
@@ -119,7 +139,7 @@ fn write(ruleset: &Ruleset, texts: &BTreeMap<Item, Text>, needs_exact: &BTreeSet
     }
     if !ruleset.tables.keys().any(|key| key.backend.has_tables()) {
         // A host without any rule has a baseline, too: the approved state is "nothing".
-        files.insert("nft/empty.nft".to_owned(), captured("# no tables"));
+        files.insert(EMPTY.to_owned(), captured("# no tables"));
     }
     files
 }
