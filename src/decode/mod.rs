@@ -15,7 +15,7 @@ mod selftest;
 mod transplant;
 
 use crate::collect::{CollectError, links};
-use crate::model::{Backend, Digest, Item, Name, Ruleset, Table, TableKey, Text, text_from_kernel};
+use crate::model::{Backend, Digest, Item, Name, Ruleset, Set, Table, TableKey, Text, text_from_kernel};
 use crate::normalise::{hides_bytes, references, xt_set};
 use crate::sys::netns::{Netns, NetnsError};
 use crate::sys::socket::{Socket, SocketError};
@@ -274,6 +274,11 @@ pub fn transplant(ruleset: &Ruleset) -> Result<Socket, DecodeError> {
         batch.add_table(key, table, &selection::close(table, std::iter::once(&whole)));
     }
     load(batch)
+}
+
+/// Makes a set of ipset in the calling thread's namespace (a scratch one).
+pub fn make_set(name: &Name, set: &Set) -> Result<(), DecodeError> {
+    ipset::Maker::new()?.make(name, set).map_err(|error| ipset::refused(name, error))
 }
 
 /// The interfaces that `transplant` of this ruleset needs, name to index.

@@ -9,6 +9,7 @@ mod check_iptables;
 mod check_json;
 mod check_names;
 mod check_quiet;
+mod ipset;
 mod reading;
 mod record;
 mod record_survives;
