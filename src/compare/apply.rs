@@ -1,7 +1,9 @@
 //! Applies chosen differences to a ruleset: the approved state with some of the drift in it. Pure.
 
 use super::Difference;
-use crate::model::{Anonymous, Backend, Chain, ChangeKind, ElementKey, Item, Name, Rule, Ruleset, Set, Table, TableKey};
+use crate::model::{
+    Anonymous, Backend, Chain, ChangeKind, ElementKey, Item, Name, Rule, Ruleset, Set, Table, TableKey,
+};
 use crate::netlink::Attrs;
 use crate::netlink::nft::{elem, expr};
 use crate::normalise::{expressions, references, rename_references, verdict_chain};

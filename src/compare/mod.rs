@@ -15,8 +15,8 @@ pub use apply::{apply, missing};
 pub use fingerprint::{Fingerprint, Known};
 
 use crate::model::{
-    Backend, Chain, Change, ChangeKind, Digest, Element, Item, Name, ObjectKind, Position, Ruleset, Set, Table,
-    TableKey, Text,
+    Backend, Chain, Change, ChangeKind, Digest, Element, Item, Name, ObjectKind, Position, Ruleset, Set,
+    Table, TableKey, Text,
 };
 use crate::netlink::nft::object;
 use crate::normalise::{ipset, is_idle, is_iptables_shaped};
@@ -214,7 +214,8 @@ impl Tables<'_> {
             };
             if old.has_other_order(new) {
                 // Only the whole shows it.
-                let whole = Pair::new(kind, set_kind(Some(new)), || Item::Set(self.key.clone(), name.clone()));
+                let whole =
+                    Pair::new(kind, set_kind(Some(new)), || Item::Set(self.key.clone(), name.clone()));
                 found.push(whole.named(name));
                 continue;
             }

@@ -16,7 +16,7 @@ use crate::netlink::ipset::data;
 use crate::netlink::{AttrWriter, Attrs};
 use crate::normalise::ipset;
 use crate::tool::{Tool, ToolError};
-use make::stand_in;
+use make::stand_in_member;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,7 +42,10 @@ struct Shown {
 }
 
 /// The texts of items of the table of all sets, or why there is none.
-pub fn texts(ruleset: &Ruleset, items: &[&Item]) -> Result<BTreeMap<Item, Result<Text, Reason>>, DecodeError> {
+pub fn texts(
+    ruleset: &Ruleset,
+    items: &[&Item],
+) -> Result<BTreeMap<Item, Result<Text, Reason>>, DecodeError> {
     let Some(table) = items.first().and_then(|item| ruleset.tables.get(item.table())) else {
         return Ok(items.iter().map(|item| ((*item).clone(), Err(absent()))).collect());
     };
@@ -56,10 +59,8 @@ pub fn texts(ruleset: &Ruleset, items: &[&Item]) -> Result<BTreeMap<Item, Result
             _ => {}
         }
     }
-    let sets: Vec<(&Name, &Set, Wanted)> = wanted
-        .into_iter()
-        .filter_map(|(name, wanted)| Some((name, table.sets.get(name)?, wanted)))
-        .collect();
+    let sets: Vec<(&Name, &Set, Wanted)> =
+        wanted.into_iter().filter_map(|(name, wanted)| Some((name, table.sets.get(name)?, wanted))).collect();
     let shown = shown(&sets)?;
     let text = |item: &Item| match item {
         Item::Table(_) => {
@@ -114,13 +115,13 @@ fn shown<'a>(sets: &[(&'a Name, &Set, Wanted)]) -> Result<AllShown<'a>, DecodeEr
         let mut maker = Maker::new()?;
         let mut stand_ins = BTreeMap::new();
         let mut outcomes: Vec<Result<Printable, Reason>> = Vec::new();
-        for (number, (_, set, wanted)) in sets.iter().enumerate() {
+        for (number, (name, set, wanted)) in sets.iter().enumerate() {
             let printable = Printable::of(set, wanted, &mut stand_ins, &mut maker);
             let made = printable.and_then(|printable| {
                 maker.make(&scratch_name(number), &printable.set)?;
                 Ok(printable)
             });
-            outcomes.push(made.map_err(|error| error.to_string()));
+            outcomes.push(made.map_err(|error| refused(name, error).to_string()));
         }
         let saved = Saved::of_namespace();
         let shown = sets.iter().zip(outcomes).enumerate().map(|(number, ((name, set, _), outcome))| {
@@ -171,7 +172,7 @@ impl Printable {
                     let number = stand_ins.len();
                     if !stand_ins.contains_key(name) {
                         let stand = Name(format!("m{number}").into_bytes());
-                        maker.make(&stand, &stand_in())?;
+                        maker.make(&stand, &stand_in_member())?;
                         stand_ins.insert(name.clone(), stand);
                     }
                     let mut clean = AttrWriter::new();

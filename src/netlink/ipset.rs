@@ -13,6 +13,20 @@ pub const NO_INDEX: u16 = 0xffff;
 /// `IPSET_MAX_TIMEOUT` in seconds.
 pub const LONGEST_TIMEOUT: u32 = 2_147_483;
 
+/// What an error number of ipset's own means (`enum ipset_errno`, and those of list:set); none for the system's.
+pub fn error_text(code: i32) -> Option<&'static str> {
+    Some(match code {
+        4097 => "it does not speak this version of ipset's protocol",
+        4098 => "it has no such type of set",
+        4099 => "there are too many sets",
+        4103 => "it is there already",
+        4352 => "a set that it lists does not exist, or its type is refused there",
+        4356 => "the list is full",
+        4096..=4607 => "it is not a valid set or member",
+        _ => return None,
+    })
+}
+
 /// `enum ipset_cmd`.
 pub mod msg {
     #![allow(missing_docs)]

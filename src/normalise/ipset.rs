@@ -124,14 +124,17 @@ fn definition(attrs: Attrs<'_>) -> Result<Vec<u8>, Malformed> {
     let mut options: Vec<Attr<'_>> =
         attrs.find(attr::DATA).ok_or(Malformed)?.nested().collect::<Result<_, _>>()?;
     // Only newer revisions of a type tell their bucket size.
-    let usual = |attr: &Attr<'_>| {
-        attr.kind == data::BUCKETSIZE && attr.payload == [data::DEFAULT_BUCKETSIZE]
-    };
+    let usual = |attr: &Attr<'_>| attr.kind == data::BUCKETSIZE && attr.payload == [data::DEFAULT_BUCKETSIZE];
     options.retain(|attr| !STATE.contains(&attr.kind) && !usual(attr));
     options.sort_by_key(|attr| attr.kind);
     out.nested(attr::DATA, |inner| {
         for option in &options {
-            inner.put(option.kind, option.payload);
+            match option.kind {
+                data::IP | data::IP_TO | data::BITMASK => keep_address(inner, *option),
+                kind => {
+                    inner.put(kind, option.payload);
+                }
+            }
         }
     });
     Ok(out.into_bytes())
@@ -152,12 +155,12 @@ fn parts(set: &Set, member: Attrs<'_>) -> Result<(ElementKey, Element), Malforme
     attrs.sort_by_key(|attr| attr.kind);
     let timeout = attrs.iter().find(|attr| attr.kind == data::TIMEOUT).and_then(Attr::be32);
     let flags = attrs.iter().find(|attr| attr.kind == data::CADT_FLAGS).and_then(Attr::be32).unwrap_or(0);
-    let is_key =
-        |kind: u16| IDENTITY.contains(&kind) && !(kind == data::ETHER && type_name(set) == IP_MAC);
+    let is_key = |kind: u16| IDENTITY.contains(&kind) && !(kind == data::ETHER && type_name(set) == IP_MAC);
     let (mut key, mut rest) = (AttrWriter::new(), AttrWriter::new());
     for attr in attrs.iter().filter(|attr| !MEMBER_STATE.contains(&attr.kind)) {
         match attr.kind {
             data::CADT_FLAGS => {}
+            data::IP | data::IP_TO | data::IP2 | data::IP2_TO => keep_address(&mut key, *attr),
             kind => {
                 let out = if is_key(kind) { &mut key } else { &mut rest };
                 out.put(kind, attr.payload);
@@ -270,6 +273,15 @@ fn put_part(out: &mut AttrWriter, attr: Attr<'_>) {
             out.net(kind, attr.payload);
         }
     }
+}
+
+/// Without the marks for byte order and nesting, which the kernel sets on some of what it dumps.
+fn keep_address(out: &mut AttrWriter, attr: Attr<'_>) {
+    let mut inner = AttrWriter::new();
+    for address in attr.nested().flatten() {
+        inner.put(address.kind, address.payload);
+    }
+    out.put(attr.kind, inner.as_bytes());
 }
 
 fn put_address(out: &mut AttrWriter, attr: Attr<'_>) {

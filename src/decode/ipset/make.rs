@@ -40,7 +40,12 @@ impl Maker {
                 _ => request.net(attr::LINENO, &0_u32.to_be_bytes()),
             };
             let flags = flags::CREATE | flags::EXCL;
-            self.socket.request(kind(message.kind), flags, &[&nfgenmsg(FAMILY), request.as_bytes()], |_| {})?;
+            self.socket.request(
+                kind(message.kind),
+                flags,
+                &[&nfgenmsg(FAMILY), request.as_bytes()],
+                |_| {},
+            )?;
         }
         Ok(())
     }
@@ -97,30 +102,39 @@ fn revision_of_tool(type_name: &[u8]) -> Option<u8> {
     Attrs(&probe.attrs).find(attr::REVISION)?.payload.first().copied()
 }
 
-/// Empty sets with these names, for rules that need them to exist; gives their indices. Rules name sets of any type.
+/// Empty sets with these names, for rules that need them to exist; gives their indices. Rules name sets of any type,
+/// but iptables asks for one of its own family, and a `list:set` is of none.
 pub fn stand_ins(names: &BTreeSet<Name>) -> Result<BTreeMap<Name, u16>, DecodeError> {
     if names.is_empty() {
         return Ok(BTreeMap::new());
     }
     let mut maker = Maker::new()?;
     for name in names {
-        maker.make(name, &stand_in()).map_err(|error| refused(name, error))?;
+        maker.make(name, &empty(b"list:set", 0)).map_err(|error| refused(name, error))?;
     }
     let sets = collect::ipset::capture().map_err(|error| DecodeError::Unreadable(Box::new(error.into())))?;
     Ok(ipset::names(&sets).into_iter().map(|(index, name)| (name, index)).collect())
 }
 
-/// The type does not matter: a rule matches sets of any type.
-pub fn stand_in() -> Set {
+/// A set that a list can have as its member, which another list cannot be.
+pub fn stand_in_member() -> Set {
+    empty(b"hash:ip", FAMILY)
+}
+
+fn empty(type_name: &[u8], family: u8) -> Set {
     let mut attrs = AttrWriter::new();
-    attrs.string(attr::TYPENAME, b"hash:ip").put(attr::FAMILY, &[FAMILY]).nested(attr::DATA, |_| {});
+    attrs.string(attr::TYPENAME, type_name).put(attr::FAMILY, &[family]).nested(attr::DATA, |_| {});
     Set { attrs: attrs.into_bytes(), ..Set::default() }
 }
 
 /// What could not be made.
 pub fn refused(name: &Name, error: SocketError) -> DecodeError {
     match error {
-        SocketError::Refused(source) => DecodeError::Refused { what: format!("set {name} of ipset"), source },
+        SocketError::Refused(source) => {
+            let words = source.raw_os_error().and_then(numbers::error_text);
+            let source = words.map_or(source, std::io::Error::other);
+            DecodeError::Refused { what: format!("set {name} of ipset"), source }
+        }
         other => other.into(),
     }
 }
