@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 /// tool. Sets of sets come last: they name others. `exact` is by the path of the text.
 pub fn load(files: &Files, exact: &BTreeMap<String, (String, Capture)>) -> Result<(), CompileError> {
     make(exact, false)?;
-    restore(files.iter().filter(|(path, _)| role(path) == Role::Ipset && !exact.contains_key(*path)))?;
+    let texts = files.iter().filter(|(path, content)| role(path) == Role::Ipset && says_something(content));
+    restore(texts.filter(|(path, _)| !exact.contains_key(*path)))?;
     make(exact, true)
 }
 
@@ -55,6 +56,12 @@ fn restore<'f>(files: impl Iterator<Item = (&'f String, &'f Vec<u8>)>) -> Result
         }
         Err(error) => Err(CompileError::Tool(error)),
     }
+}
+
+/// Whether a file is more than comments: a host without sets needs no `ipset`.
+fn says_something(content: &[u8]) -> bool {
+    let mut lines = content.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    lines.any(|line| !line.is_empty() && !line.starts_with(b"#"))
 }
 
 /// Whether a file makes a set of sets.

@@ -491,6 +491,28 @@ fn authored_files_of_any_number_of_sets_are_adopted_and_a_wrong_line_is_named() 
 }
 
 #[test]
+fn without_the_tool_sets_are_compared_all_the_same_and_are_not_shown() {
+    let host = Host::bare();
+    host.sh("ipset create bl hash:net; ipset add bl 10.0.0.0/8; ipset create l list:set; ipset add l bl");
+    host.sh("iptables-nft -P FORWARD DROP; iptables-nft -A INPUT -m set --match-set bl src -j DROP");
+    let without_tool = |arguments: &str| {
+        let program = format!("{:?}", host.command(&[]));
+        let hidden = "mount --bind /dev/null \"$(readlink -f \"$(command -v ipset)\")\"";
+        let run = format!("{hidden}; {program} {arguments} || echo \"exit $?\"");
+        host.sh(&format!("unshare -m --propagation private sh -ec '{run}' 2>&1"))
+    };
+    let made = without_tool("init");
+    assert!(made.contains("Approved") && !made.contains("differs"), "{made}");
+    assert!(!without_tool("check").contains("exit"));
+    host.check(0);
+    host.sh("ipset add bl 172.16.0.0/12");
+    let found = without_tool("check");
+    assert!(found.contains("no tool could show this element: ipset is not installed"), "{found}");
+    assert!(found.ends_with("exit 1\n"), "{found}");
+    assert_eq!(lines(&host.changes()), ["added element unspec  bl: - -> add bl 172.16.0.0/12"]);
+}
+
+#[test]
 fn twenty_thousand_members_are_read_compared_and_shown() {
     let host = Host::bare();
     host.sh("(echo create big hash:ip maxelem 100000; seq 0 19999 | awk '{ printf \"add big 10.%d.%d.%d\\n\", $1/62500, $1/250%250, $1%250 }') | ipset restore");
