@@ -18,7 +18,11 @@ pub struct Case {
 pub fn all(scale: usize) -> Vec<Case> {
     let rules = 100_000 / scale;
     vec![
-        Case { name: format!("unchanged since the last look, {rules} rules"), unchanged: true, ..one_chain(rules) },
+        Case {
+            name: format!("unchanged since the last look, {rules} rules"),
+            unchanged: true,
+            ..one_chain(rules)
+        },
         one_chain(rules),
         many_chains(rules, 10_000 / scale),
         Case {
@@ -37,7 +41,8 @@ pub fn all(scale: usize) -> Vec<Case> {
 
 /// All rules in one chain.
 pub fn one_chain(rules: usize) -> Case {
-    let mut script = "table inet bench {\n\tchain input {\n\t\ttype filter hook input priority 0;\n".to_owned();
+    let mut script =
+        "table inet bench {\n\tchain input {\n\t\ttype filter hook input priority 0;\n".to_owned();
     (0..rules).for_each(|number| rule(&mut script, number));
     script.push_str("\t}\n}\n");
     named(format!("in sync, {rules} rules in one chain"), vec![script])
@@ -66,10 +71,12 @@ fn elements(count: usize) -> Case {
 }
 
 fn anonymous_sets(count: usize) -> Case {
-    let mut script = "table inet bench {\n\tchain input {\n\t\ttype filter hook input priority 0;\n".to_owned();
+    let mut script =
+        "table inet bench {\n\tchain input {\n\t\ttype filter hook input priority 0;\n".to_owned();
     for number in 0..count {
         let port = 1 + number % 60_000;
-        let _ = writeln!(script, "\t\tip saddr {} tcp dport {{ {port}, {} }} accept", address(number), port + 1);
+        let _ =
+            writeln!(script, "\t\tip saddr {} tcp dport {{ {port}, {} }} accept", address(number), port + 1);
     }
     script.push_str("\t}\n}\n");
     named(format!("in sync, {count} anonymous sets"), vec![script])

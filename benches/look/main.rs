@@ -69,7 +69,9 @@ fn print(case: &Case, host: &measure::Host, ours: &Usage, bare: &Usage) {
 
 /// How the cost of a full look grows.
 fn curve(scale: usize) {
-    println!("| rules | in one chain: fwdrift | memory | bare dump | in chains of ten: fwdrift | memory | bare dump |");
+    println!(
+        "| rules | in one chain: fwdrift | memory | bare dump | in chains of ten: fwdrift | memory | bare dump |"
+    );
     println!("|--:|--:|--:|--:|--:|--:|--:|");
     for rules in [1_000, 3_000, 10_000, 30_000, 100_000, 300_000] {
         let rules = rules / scale;

@@ -70,7 +70,13 @@ impl Host {
     fn load(&self, script: &str) {
         let load = || {
             let limit = Duration::from_secs(300);
-            Tool::find("nft").unwrap().args(["-f", "-"]).input(script.as_bytes().to_vec()).within(limit).run().unwrap()
+            Tool::find("nft")
+                .unwrap()
+                .args(["-f", "-"])
+                .input(script.as_bytes().to_vec())
+                .within(limit)
+                .run()
+                .unwrap()
         };
         self.netns.run(load).unwrap();
     }

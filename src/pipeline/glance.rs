@@ -18,7 +18,7 @@ use crate::config::Settings;
 use crate::decode;
 use crate::ledger::{BaselineId, Repository};
 use crate::model::{
-    Backend, BaselineRef, Change, CheckResult, Gap, Item, Outline, Ruleset, SettingsList, Summary,
+    Backend, BaselineRef, Change, CheckResult, Gap, Item, Outline, Ruleset, SettingsList, Summary, TableKey,
 };
 use crate::normalise::normalise;
 use crate::record::Memory;
@@ -115,10 +115,13 @@ impl Sight<'_> {
             Ok(baseline.map(|baseline| baseline.files).unwrap_or_default())
         };
         let Some(stored) = cache.stored(&self.id.tree, &interfaces, files)? else { return Ok(None) };
-        let Some(Followed { generation, mut live, shared }) = collect::follow(netns, stored.outline())?
-        else {
+        let ipset = glance.beside.ipset.as_deref().unwrap_or_default();
+        let Some(followed) = collect::follow(netns, stored.outline(), ipset)? else { return Ok(None) };
+        let Followed { generation, mut live, shared } = followed;
+        // A rule names a set by its index, which another set may have by now.
+        if !ipset.is_empty() && generation != glance.generation {
             return Ok(None);
-        };
+        }
         let remembered = Memory {
             time: self.look.time,
             full_look: Some(self.look.time),
@@ -129,6 +132,10 @@ impl Sight<'_> {
         self.look.generation = generation;
         live.interfaces = interfaces;
         live.tables.extend(beside.tables);
+        let sets = live.tables.get_mut(&TableKey::of_all(Backend::Ipset));
+        for (name, set) in sets.into_iter().flat_map(|table| &mut table.sets) {
+            set.written_by_rules |= shared.written_ipsets.contains(name);
+        }
         let (mut outline, bodies) = stored.into_parts();
         outline.without(&shared);
         Context::settle(self.list.clone(), &mut live, &mut outline.ruleset, &mut self.gaps);
