@@ -87,7 +87,7 @@ fn named(name: String, scripts: Vec<String>) -> Case {
 }
 
 fn rule(script: &mut String, number: usize) {
-    let verdict = if number % 3 == 0 { "drop" } else { "accept" };
+    let verdict = if number.is_multiple_of(3) { "drop" } else { "accept" };
     let _ = writeln!(script, "\t\tip saddr {} tcp dport {} {verdict}", address(number), 1 + number % 60_000);
 }
 

@@ -21,6 +21,10 @@ fn main() {
         measure::bare_dump();
         return;
     }
+    if args.iter().any(|arg| arg == "--help") {
+        println!("cargo bench --bench look [-- --scale N] [-- --only WORD] [-- --curve]");
+        return;
+    }
     let value = |name: &str| args.iter().position(|arg| arg == name).and_then(|place| args.get(place + 1));
     let scale = value("--scale").map_or(1, |scale| scale.parse().expect("--scale takes a number"));
     let only = value("--only").cloned().unwrap_or_default();

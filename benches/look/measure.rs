@@ -123,7 +123,8 @@ impl Host {
     }
 }
 
-/// Runs a program to its end.
+/// Runs a program to its end, which wait4(2) tells with what it used.
+#[allow(clippy::zombie_processes)]
 fn run(mut command: Command) -> (ExitStatus, Usage) {
     let started = Instant::now();
     let child = command.spawn().unwrap();
