@@ -220,7 +220,7 @@ fn since_then(
 
 pub(super) fn open_netns(settings: &Settings) -> Result<Netns, PipelineError> {
     let netns = match &settings.netns {
-        Some(netns) => Netns::open(netns.path()),
+        Some(netns) => netns.open(),
         None => Netns::current(),
     };
     netns.map_err(|error| PipelineError::Collect(error.into()))

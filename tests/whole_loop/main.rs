@@ -13,6 +13,7 @@ mod check_names;
 mod check_quiet;
 mod context;
 mod diff;
+mod namespaces;
 mod reading;
 mod record;
 mod record_survives;
