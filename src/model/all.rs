@@ -36,7 +36,7 @@ impl Without {
 pub struct Other {
     /// Its name, its file, or a process in it; `null` for the present one.
     pub netns: Option<String>,
-    /// Its name in the repository; `null` where it can have none.
+    /// Its name in the repository; `null` where it can have none that lasts.
     pub host: Option<String>,
     /// Why.
     pub state: Without,

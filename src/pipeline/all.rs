@@ -56,7 +56,7 @@ pub fn init_all(settings: &Settings) -> Result<All<(Baseline, Recorded)>, Pipeli
             None => Ok(Err(other_of(target, Without::Initialised, "it has a baseline".to_owned(), None))),
             Some(other) => match other.state {
                 Without::NoBaseline => init(target, &[]).map(Ok),
-                Without::Empty if target.netns.is_none() || is_file => init(target, &[]).map(Ok),
+                Without::Empty if is_file && other.host.is_some() => init(target, &[]).map(Ok),
                 _ => Ok(Err(other)),
             },
         }
@@ -172,7 +172,7 @@ fn unapproved(present: &Settings, target: Option<&Settings>, found: &Found) -> O
         (Ok(_), Some(target)) if found.is_stable => without_baseline(target, None),
         (Ok(netns), _) => without_baseline(present, Some(netns)),
     };
-    let host = target.map(|target| target.host.to_string());
+    let host = target.filter(|_| found.is_stable).map(|target| target.host.to_string());
     Other { netns: Some(found.label.clone()), host, ..other }
 }
 

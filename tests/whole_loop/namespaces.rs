@@ -134,10 +134,7 @@ fn told(all: &Value) -> Vec<String> {
 #[test]
 fn a_named_namespace_has_a_baseline_and_a_ledger_of_its_own() {
     let machine = Machine::new();
-    machine.sh(&format!(
-        "nft '{}'; ip netns add blue; ip netns exec blue nft '{WEB}'",
-        RULES.replace('\n', " ")
-    ));
+    machine.sh(&format!("nft '{}'; ip netns add blue; ip netns exec blue nft '{WEB}'", RULES));
     machine.run(&["init"]).ended(0);
     let missing = machine.run(&["--netns", "blue", "check"]).failed();
     assert!(missing.contains("db-01@blue") && missing.contains("init --netns blue"), "{missing}");
@@ -214,7 +211,7 @@ fn all_namespaces_are_looked_at_and_each_has_its_own_baseline() {
         "nft '{}'; for n in blue green empty; do ip netns add $n; done; touch /run/netns/left
          ip netns add netns-5c2b1f0e-1d2c-4b3a-9f8e-0123456789ab
          ip netns exec blue nft '{WEB}'; ip netns exec green nft '{WEB}'",
-        RULES.replace('\n', " ")
+        RULES
     ));
     machine.run(&["init"]).ended(0);
     machine.run(&["--netns", "blue", "init"]).ended(0);
@@ -250,6 +247,18 @@ fn all_namespaces_are_looked_at_and_each_has_its_own_baseline() {
     );
     let text = machine.run(&["check", "--all-netns"]).ended(1);
     assert!(text.contains("--netns green approve --reviewed"), "{text}");
+    // What other runs do in their scratch namespaces is nobody's firewall.
+    for _ in 0..3 {
+        let fwdrift = env!("CARGO_BIN_EXE_fwdrift");
+        let config = machine.dir.path().join("config.toml");
+        let busy = format!(
+            "for i in 1 2 3 4; do {fwdrift} --config {} --netns green check >/dev/null & done",
+            config.display()
+        );
+        machine.sh(&busy);
+        let all = machine.json(&["check", "--all-netns"], 1);
+        assert!(!told(&all).iter().any(|line| line.starts_with("pid ")), "{all}");
+    }
     let recorded = machine.json(&["record", "--all-netns"], 1);
     let counts: Vec<usize> = recorded["results"]
         .as_array()
