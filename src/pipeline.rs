@@ -22,6 +22,7 @@ use glance::{Glanced, glance};
 use look::{examine, open_netns};
 use std::path::PathBuf;
 
+mod all;
 mod approval;
 mod boot;
 mod context;
@@ -34,6 +35,7 @@ mod last;
 mod look;
 mod sides;
 
+pub use all::{check_all, init_all, record_all};
 pub use approval::{Request, Selection, counted, subject};
 pub use boot::next_boot;
 pub use diff::diff;

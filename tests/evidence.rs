@@ -103,7 +103,7 @@ impl Watched {
     }
 
     fn look(&self, generation: u32) -> Look {
-        Look { boot_id: "this boot".to_owned(), generation, time: Utc::now() }
+        Look { boot_id: "this boot".to_owned(), netns_cookie: None, generation, time: Utc::now() }
     }
 
     fn history(&self, from: DateTime<Utc>) -> History {
@@ -432,7 +432,7 @@ fn the_journal_gives_the_same_events() {
         // Other tests on this machine use x_tables at the same time.
         scratch: &|event| login(event) != Some(LEGACY_LOGIN),
     };
-    let look = |time| Look { boot_id: String::new(), generation: 1, time };
+    let look = |time| Look { boot_id: String::new(), netns_cookie: None, generation: 1, time };
     attribute(&mut mangle, Some(&look(from)), &look(Utc::now()), &evidences);
     assert_eq!(mangle[0].author.auid, Some(LEGACY_LOGIN), "{:?}", mangle[0].author);
     let nothing = history::read(&AuditSource::Journal(Some(dir.path().to_owned())), from, Utc::now());

@@ -118,7 +118,7 @@ impl Host {
     fn shell(&self, script: &str) -> Usage {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]).env("DIR", self.directory.path()).stdout(Stdio::null());
-        command.env("STRIP", "del(.. | objects | .handle, .counter?)");
+        command.env("STRIP", "walk(if type == \"object\" then del(.handle, .counter) else . end)");
         self.netns.run(|| run(command)).unwrap().1
     }
 }

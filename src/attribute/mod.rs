@@ -26,10 +26,20 @@ const COARSE_CLOCK: TimeDelta = TimeDelta::milliseconds(10);
 pub struct Look {
     /// `/proc/sys/kernel/random/boot_id`: generations count from each boot.
     pub boot_id: String,
+    /// `SO_NETNS_COOKIE` of the namespace, where the kernel tells it: one made anew under an old name counts anew,
+    /// too.
+    pub netns_cookie: Option<u64>,
     /// The nf_tables generation that the look showed (`NFTA_GEN_ID`).
     pub generation: u32,
     /// When the look *began*: what was changed before it is in it.
     pub time: DateTime<Utc>,
+}
+
+impl Look {
+    /// Whether the generations of both looks are of one count.
+    pub fn same_count(&self, other: &Self) -> bool {
+        self.boot_id == other.boot_id && self.netns_cookie == other.netns_cookie
+    }
 }
 
 /// What is known about the time between two looks.
@@ -151,7 +161,7 @@ struct Decision {
 
 /// Fills `author` and `time` of each change. `changes` are those that `now` shows and `before` did not.
 ///
-/// An nf_tables table has a known author when each generation after `before` up to `now` (of the same boot)
+/// An nf_tables table has a known author when each generation after `before` up to `now` (of the same namespace)
 /// has a record, no generation of the table is claimed by two processes (one would be another network
 /// namespace's), and all the table's records have a SYSCALL part with one and the same login, or, where
 /// there is no login, one and the same executable and uid. An x_tables table has one under the last condition,

@@ -7,16 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How many generations are listed one by one.
 const LISTED: u32 = 4096;
 
-/// The generations after one look, up to another of the same boot; they wrap at 2^32.
+/// The generations after one look, up to another of the same namespace; they wrap at 2^32.
 pub(super) struct Span {
     before: u32,
     length: u32,
 }
 
 impl Span {
-    /// `None` across a reboot: generations start again.
+    /// `None` where generations started again: across a reboot, or where the namespace was made anew.
     pub(super) fn between(before: &Look, now: &Look) -> Option<Self> {
-        let same = before.boot_id == now.boot_id;
+        let same = before.same_count(now);
         let length = now.generation.wrapping_sub(before.generation);
         same.then_some(Self { before: before.generation, length })
     }

@@ -6,7 +6,7 @@ fn at(second: i64) -> DateTime<Utc> {
 }
 
 fn look(generation: u32, second: i64) -> Look {
-    Look { boot_id: "one".to_owned(), generation, time: at(second) }
+    Look { boot_id: "one".to_owned(), netns_cookie: Some(1), generation, time: at(second) }
 }
 
 fn change(table: &str) -> Change {
@@ -225,11 +225,13 @@ fn the_same_name_in_another_family_is_another_table() {
 }
 
 #[test]
-fn a_reboot_no_look_before_or_a_short_history_leave_all_unknown() {
+fn a_reboot_a_remade_namespace_no_look_before_or_a_short_history_leave_all_unknown() {
     let history = [commit(11, 20, 7, 1005, &["t"])];
     let rebooted = Look { boot_id: "two".to_owned(), ..look(11, 60) };
+    let remade = Look { netns_cookie: Some(2), ..look(11, 60) };
     for (before, now, sound) in [
         (Some(look(10, 0)), rebooted, true),
+        (Some(look(10, 0)), remade, true),
         (None, look(11, 60), true),
         (Some(look(10, 0)), look(11, 60), false),
         (Some(look(11, 0)), look(11, 60), true),

@@ -3,7 +3,8 @@
 use super::diff::BootArgs;
 use super::output::Output;
 use crate::config::{Format, Settings};
-use crate::model::Verdict;
+use crate::model::{CheckResult, Verdict};
+use crate::report::Options;
 use crate::{pipeline, report};
 
 /// Flags of `check`.
@@ -13,7 +14,7 @@ pub struct Args {
     #[arg(long)]
     full: bool,
     /// Also compare with what the host would load at its next boot; drift as well if that is not approved
-    #[arg(long)]
+    #[arg(long, conflicts_with = "all_netns")]
     boot: bool,
     #[command(flatten)]
     root: BootArgs,
@@ -22,6 +23,22 @@ pub struct Args {
 /// Compares and prints; the exit code is the verdict.
 pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Result<u8> {
     settings.require_format("check", &[Format::Text, Format::Json])?;
+    if settings.all_netns {
+        let all = pipeline::check_all(&settings.looking_in_full(args.full))?;
+        let text = match settings.format {
+            Format::Json => report::all::check_json(&all),
+            Format::Text | Format::Markdown => {
+                let block = |result: &CheckResult| {
+                    let program = output.program_for(result.netns.as_deref());
+                    report::check::text(result, &Options { program: &program, ..output.options() })
+                };
+                let blocks: Vec<String> = all.results.iter().map(block).collect();
+                report::all::text(&blocks, &all.others, &all.gaps, &output.options())
+            }
+        };
+        output.print(&text)?;
+        return Ok(all.verdict.exit_code());
+    }
     let result = match args.boot {
         false => pipeline::check(&settings.looking_in_full(args.full))?,
         true => {
@@ -36,14 +53,5 @@ pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Res
     };
     output.print(&text)?;
     let verdicts = [Some(result.verdict), result.boot.map(|boot| boot.verdict)];
-    Ok(worst(verdicts.into_iter().flatten()).exit_code())
-}
-
-/// Drift is certain, whatever else could not be seen.
-fn worst(verdicts: impl Iterator<Item = Verdict>) -> Verdict {
-    verdicts.fold(Verdict::InSync, |worst, verdict| match (worst, verdict) {
-        (Verdict::Drift, _) | (_, Verdict::Drift) => Verdict::Drift,
-        (Verdict::Unknown, _) | (_, Verdict::Unknown) => Verdict::Unknown,
-        (Verdict::InSync, Verdict::InSync) => Verdict::InSync,
-    })
+    Ok(Verdict::worst(verdicts.into_iter().flatten()).exit_code())
 }

@@ -24,7 +24,7 @@ use std::path::Path;
 pub fn run(settings: &Settings, out: &mut dyn Write) -> anyhow::Result<u8> {
     let format = settings.require_format("doctor", &[Format::Text, Format::Json])?;
     let netns = match &settings.netns {
-        Some(netns) => Netns::open(netns.path())?,
+        Some(netns) => netns.open()?,
         None => Netns::current()?,
     };
     let given = given(settings);

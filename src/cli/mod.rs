@@ -16,9 +16,11 @@ mod report;
 mod show;
 mod time;
 
-use crate::config::{ConfigError, GlobalArgs, Settings, Verbosity};
+use crate::collect::namespaces;
+use crate::config::{ConfigError, GlobalArgs, NetnsForm, Settings, Verbosity};
 use crate::demo::DemoError;
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, Repository};
+use crate::model::HostName;
 use crate::pipeline::PipelineError;
 use crate::report::escape;
 use crate::sys::netns::NetnsError;
@@ -79,6 +81,10 @@ pub fn main() -> ExitCode {
 fn run(cli: &Cli) -> anyhow::Result<u8> {
     let settings = Settings::resolve(&cli.global)?;
     start_logging(settings.verbosity);
+    if let Some(command) = cli.command.about_one_netns() {
+        settings.require_one_netns(command)?;
+    }
+    let settings = with_found_netns(settings)?;
     crate::tool::set_time_limit(settings.tool_timeout);
     let mut output = Output::new(&settings, &cli.global);
     match &cli.command {
@@ -93,6 +99,45 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Doctor => doctor::run(&settings, output.stream()),
         Command::Demo(args) => demo::run(&settings, args, &mut output),
     }
+}
+
+impl Command {
+    /// The name of a command that does not take `--all-netns`.
+    fn about_one_netns(&self) -> Option<&'static str> {
+        match self {
+            Self::Init(_) | Self::Check(_) | Self::Record(_) => None,
+            Self::Diff(_) => Some("diff"),
+            Self::Approve(_) => Some("approve"),
+            Self::Log(_) => Some("log"),
+            Self::Show(_) => Some("show"),
+            Self::Report(_) => Some("report"),
+            Self::Doctor => Some("doctor"),
+            Self::Demo(_) => Some("demo"),
+        }
+    }
+}
+
+/// The settings with the namespace that was asked for, as far as only the machine can tell which one that is.
+fn with_found_netns(settings: Settings) -> anyhow::Result<Settings> {
+    let Some(asked) = settings.netns.clone() else { return Ok(settings) };
+    let is_known = |name: &str| {
+        let known =
+            Repository::open(&settings.repo).and_then(|repository| repository.namespaces(&settings.host));
+        known.is_ok_and(|names| names.iter().any(|known| known == name))
+    };
+    let found = namespaces::settle(asked.clone(), is_known)?;
+    // What was a name is a process, or what was a path has a name.
+    let host = match asked.form() {
+        NetnsForm::Name(name) if asked.form() != found.form() && settings.host.netns() == Some(name) => {
+            HostName::parse(settings.host.machine())?
+        }
+        _ => settings.host.clone(),
+    };
+    let host = match (host.netns(), found.form()) {
+        (None, NetnsForm::Name(_)) => found.host(&host)?,
+        _ => host,
+    };
+    Ok(Settings { host, netns: Some(found), ..settings })
 }
 
 /// What happened, and what to do next. Texts of tools and files are hostile until escaped.

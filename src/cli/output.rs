@@ -41,6 +41,14 @@ impl Output {
         &self.program
     }
 
+    /// How to call it on one of all namespaces; none for the present one.
+    pub fn program_for(&self, netns: Option<&str>) -> String {
+        match netns.map(|name| escape::shell_word(name).unwrap_or_else(|| "…".to_owned())) {
+            Some(name) => format!("{} --netns {name}", self.program),
+            None => self.program.clone(),
+        }
+    }
+
     /// The stream itself.
     pub fn stream(&mut self) -> &mut dyn Write {
         &mut self.stream

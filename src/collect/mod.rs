@@ -4,10 +4,12 @@
 //! never writes to the namespace that it reads, and never loads a module.
 
 pub mod bpf;
+mod containers;
 mod follow;
 pub mod ipset;
 pub mod legacy;
 pub mod links;
+pub mod namespaces;
 pub mod nftables;
 pub mod sysctl;
 mod unread;

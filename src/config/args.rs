@@ -19,9 +19,16 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "NAME")]
     pub host: Option<String>,
 
-    /// Network namespace to look at: a name in /run/netns, or a path [default: the present one]
-    #[arg(long, global = true, value_name = "NAME|PATH")]
+    /// Network namespace to look at: a name (in /run/netns, or a container's, as docker-web), a path, or
+    /// pid:NUMBER for that of a process; digits alone are a name where there is one, else a process [default:
+    /// the present one]. What has a name has its own baseline and ledger: HOST@NAME
+    #[arg(long, global = true, value_name = "NAME|PATH|pid:PID")]
     pub netns: Option<PathBuf>,
+
+    /// The present network namespace, all named ones and those of running containers, each with its own
+    /// baseline; for `check`, `record` and `init`
+    #[arg(long, global = true, conflicts_with = "netns")]
+    pub all_netns: bool,
 
     /// Form of the result
     #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]

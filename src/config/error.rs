@@ -88,6 +88,18 @@ pub enum ConfigError {
         /// The rule it breaks.
         reason: InvalidNetns,
     },
+    /// The command is about one namespace.
+    #[error("{command} is about one network namespace, not --all-netns")]
+    OneNetns {
+        /// The command's name.
+        command: &'static str,
+    },
+    /// `--host HOST@NAME` names one namespace.
+    #[error("--host {host} names one network namespace, and --all-netns asks for all")]
+    HostOfOne {
+        /// The name as given.
+        host: String,
+    },
     /// A relative path was given, and the working directory is gone.
     #[error("cannot make {} absolute: {source}", .path.display())]
     WorkingDirectory {
@@ -128,8 +140,13 @@ impl ConfigError {
                     .to_owned()
             }
             Self::NetnsFlag { .. } => {
-                "`ip netns list` shows the names; a path is for example /proc/PID/ns/net".to_owned()
+                "`ip netns list` shows the names; a path is for example /run/netns/NAME, a process pid:NUMBER"
+                    .to_owned()
             }
+            Self::OneNetns { .. } => {
+                "name it with --netns NAME; check, record and init take --all-netns".to_owned()
+            }
+            Self::HostOfOne { .. } => "name the host alone, or leave --all-netns out".to_owned(),
             Self::WorkingDirectory { .. } => "give an absolute path".to_owned(),
             Self::FormatNotOffered { .. } => "use --format text or --format json".to_owned(),
         };

@@ -2,7 +2,7 @@
 
 use super::error::ConfigError;
 use super::nearest::nearest;
-use super::values::NetnsRef;
+use super::values::{NetnsForm, NetnsRef};
 use crate::model::HostName;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -96,6 +96,9 @@ impl Checker<'_> {
             })?,
             netns: self.each("netns", raw.netns, |given| {
                 let netns = NetnsRef::parse(&given).map_err(|why| why.to_string())?;
+                if let NetnsForm::Process(_) = netns.form() {
+                    return Err("a process does not last as long as a configuration".to_owned());
+                }
                 if netns.path().is_absolute() { Ok(netns) } else { Err(relative(&given)) }
             })?,
             audit_log: raw.audit_log.map(|path| self.absolute("audit_log", path)).transpose()?,

@@ -15,4 +15,4 @@ mod values;
 pub use args::{ColorChoice, Format, GlobalArgs};
 pub use error::ConfigError;
 pub use settings::{DEFAULT_AUDIT_LOG, DEFAULT_CONFIG, Settings, Verbosity};
-pub use values::{InvalidNetns, NetnsRef};
+pub use values::{InvalidNetns, NetnsForm, NetnsRef};

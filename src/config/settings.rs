@@ -39,10 +39,12 @@ pub struct Settings {
     pub config: Option<PathBuf>,
     /// The git repository of baselines and ledger; absolute.
     pub repo: PathBuf,
-    /// This host's name in the repository.
+    /// This host's name in the repository, with that of the namespace: `HOST@NAME` if it has one.
     pub host: HostName,
     /// The network namespace to look at; none for the one fwdrift was started in.
     pub netns: Option<NetnsRef>,
+    /// Whether all namespaces are meant.
+    pub all_netns: bool,
     /// The audit log: a file, or the directory of `audit.log` and its rotated predecessors; absolute.
     pub audit_log: PathBuf,
     /// How long one run of one tool may take.
@@ -89,8 +91,9 @@ impl Settings {
                 given: given.to_string_lossy().into_owned(),
                 reason,
             })?),
-            None => file.netns,
+            None => file.netns.filter(|_| !args.all_netns),
         };
+        let (host, netns) = of_one_name(host, netns, args)?;
         let repo = match &args.repo {
             Some(path) => absolute(path)?,
             None => file.repo.unwrap_or_else(|| PathBuf::from(DEFAULT_REPO)),
@@ -100,6 +103,7 @@ impl Settings {
             repo,
             host,
             netns,
+            all_netns: args.all_netns,
             audit_log: file.audit_log.unwrap_or_else(|| PathBuf::from(DEFAULT_AUDIT_LOG)),
             tool_timeout: file.tool_timeout.unwrap_or(DEFAULT_TOOL_TIMEOUT),
             full_look_every: file.full_look.unwrap_or(DEFAULT_FULL_LOOK),
@@ -120,6 +124,14 @@ impl Settings {
         Self { full_look_every, ..self.clone() }
     }
 
+    /// Refuses `--all-netns`; to be asked before any work is done.
+    ///
+    /// # Errors
+    /// [`ConfigError::OneNetns`].
+    pub fn require_one_netns(&self, command: &'static str) -> Result<(), ConfigError> {
+        if self.all_netns { Err(ConfigError::OneNetns { command }) } else { Ok(()) }
+    }
+
     /// Refuses a form of output that `command` does not have; to be asked before any work is done.
     ///
     /// # Errors
@@ -131,6 +143,36 @@ impl Settings {
             Err(ConfigError::FormatNotOffered { command, format: self.format.as_str() })
         }
     }
+}
+
+/// A namespace with a name has a name in the repository, too; either names the other. `--host HOST@NAME` with another
+/// `--netns` is the name for what is looked at.
+fn of_one_name(
+    host: HostName,
+    netns: Option<NetnsRef>,
+    args: &GlobalArgs,
+) -> Result<(HostName, Option<NetnsRef>), ConfigError> {
+    if args.all_netns {
+        return match host.netns() {
+            Some(_) => Err(ConfigError::HostOfOne { host: host.to_string() }),
+            None => Ok((host, None)),
+        };
+    }
+    if let Some(name) =
+        host.netns().filter(|_| netns.is_none() || (args.host.is_some() && args.netns.is_none()))
+    {
+        let wrong = |reason| ConfigError::NetnsFlag { given: name.to_owned(), reason };
+        let found = NetnsRef::parse(Path::new(name)).map_err(wrong)?;
+        return Ok((host, Some(found)));
+    }
+    let is_named = host.netns().is_some() && args.host.is_some();
+    let host = match netns.as_ref().filter(|_| !is_named) {
+        Some(found) => {
+            found.host(&host).map_err(|reason| ConfigError::NetnsFlag { given: found.given(), reason })?
+        }
+        None => host,
+    };
+    Ok((host, netns))
 }
 
 fn read_config(asked: Option<&Path>, default: &Path) -> Result<(Option<PathBuf>, ConfigFile), ConfigError> {
@@ -188,7 +230,7 @@ mod tests {
         let file = "repo = '/file/repo'\nhost = 'file-host'\nnetns = 'green'\n";
         let from_file = settings(&[], Some(file)).unwrap();
         assert_eq!(from_file.repo, Path::new("/file/repo"));
-        assert_eq!(from_file.host.as_str(), "file-host");
+        assert_eq!(from_file.host.as_str(), "file-host@green");
         assert_eq!(from_file.netns.unwrap().given(), "green");
         assert!(from_file.config.is_some());
 
@@ -196,10 +238,41 @@ mod tests {
             ["--repo", "/flag/repo", "--host", "flag-host", "--netns", "blue", "--format", "json", "-vv"];
         let from_flags = settings(&flags, Some(file)).unwrap();
         assert_eq!(from_flags.repo, Path::new("/flag/repo"));
-        assert_eq!(from_flags.host.as_str(), "flag-host");
+        assert_eq!(from_flags.host.as_str(), "flag-host@blue");
         assert_eq!(from_flags.netns.unwrap().given(), "blue");
         assert_eq!(from_flags.format, Format::Json);
         assert_eq!(from_flags.verbosity, Verbosity::Trace);
+    }
+
+    #[test]
+    fn a_named_namespace_has_a_name_of_its_own_and_either_names_the_other() {
+        let check = |flags: &[&str], file: &str, host: &str, netns: Option<&str>| {
+            let found = settings(flags, Some(file)).unwrap();
+            let given = found.netns.map(|netns| netns.given());
+            assert_eq!((found.host.as_str(), given.as_deref()), (host, netns), "{flags:?} {file}");
+        };
+        let web = "host = 'web'";
+        check(&[], web, "web", None);
+        check(&["--netns", "blue"], web, "web@blue", Some("blue"));
+        check(&["--host", "db@blue"], web, "db@blue", Some("blue"));
+        check(&["--host", "db@blue", "--netns", "blue"], web, "db@blue", Some("blue"));
+        check(&["--host", "db@blue", "--netns", "green"], web, "db@blue", Some("green"));
+        check(&["--host", "db@blue", "--netns", "pid:7"], web, "db@blue", Some("pid:7"));
+        check(&["--netns", "pid:7"], web, "web", Some("pid:7"));
+        check(&["--netns", "/proc/7/ns/net"], web, "web", Some("/proc/7/ns/net"));
+        let both = "host = 'web'\nnetns = 'green'";
+        check(&[], both, "web@green", Some("green"));
+        check(&["--netns", "blue"], both, "web@blue", Some("blue"));
+        check(&["--host", "db@blue"], both, "db@blue", Some("blue"));
+        check(&["--all-netns"], both, "web", None);
+        check(&["--netns", "blue"], "host = 'web@green'", "web@blue", Some("blue"));
+        assert!(matches!(
+            settings(&["--all-netns", "--host", "a@b"], None),
+            Err(ConfigError::HostOfOne { .. })
+        ));
+        assert!(matches!(settings(&["--netns", "a b"], None), Err(ConfigError::NetnsFlag { .. })));
+        let error = settings(&[], Some("netns = 'pid:7'")).unwrap_err();
+        assert!(error.to_string().contains("does not last"), "{error}");
     }
 
     #[test]

@@ -70,6 +70,22 @@ impl Repository {
         }))
     }
 
+    /// The namespaces of the machine of `host` that have a baseline: what follows the `@`, in order.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`] if `main` cannot be read.
+    pub fn namespaces(&self, host: &HostName) -> Result<Vec<String>, LedgerError> {
+        let Some(main) = refs::tip(&self.git, refs::MAIN)? else { return Ok(Vec::new()) };
+        let root = main.tree().map_err(|e| tree::damaged(&self.git, "main", e.message()))?;
+        let Some(all) = tree::directory(&self.git, &root, refs::BASELINES)? else { return Ok(Vec::new()) };
+        let hosts = all.iter().filter_map(|entry| HostName::parse(entry.name().ok()?).ok());
+        let of_machine = hosts.filter(|found| found.machine() == host.machine());
+        let mut names: Vec<String> =
+            of_machine.filter_map(|found| found.netns().map(str::to_owned)).collect();
+        names.sort();
+        Ok(names)
+    }
+
     /// The commit at the ledger's head; `None` if there is no ledger of `host`.
     ///
     /// # Errors

@@ -75,7 +75,7 @@ pub(super) fn service_signature(
 
 fn address(name: &str, host: &HostName) -> String {
     let local = header_local(name);
-    format!("{}@{host}", if local.is_empty() { Author::UNKNOWN } else { &local })
+    format!("{}@{}", if local.is_empty() { Author::UNKNOWN } else { &local }, host.machine())
 }
 
 fn signature(

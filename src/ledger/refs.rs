@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// The branch of approved states.
 pub(super) const MAIN: &str = "refs/heads/main";
 
+/// The directory of all baselines on `main`.
+pub(super) const BASELINES: &str = "baselines";
+
 /// The branch of a host's ledger.
 pub(super) fn live(host: &HostName) -> String {
     format!("refs/heads/live/{host}")
@@ -18,7 +21,7 @@ pub(super) fn live(host: &HostName) -> String {
 
 /// The directory of a host's baseline on `main`.
 pub(super) fn baseline_path(host: &HostName) -> String {
-    format!("baselines/{host}")
+    format!("{BASELINES}/{host}")
 }
 
 /// How long another git program may hold a reference's lock: they do so for milliseconds.
@@ -83,8 +86,16 @@ mod tests {
 
     #[test]
     fn every_host_name_makes_a_reference_that_git_takes() {
-        for name in ["web-01", "Web-01.example.org", "a", "10.0.0.1", "db_2", &"x".repeat(HostName::MAX_LEN)]
-        {
+        for name in [
+            "web-01",
+            "Web-01.example.org",
+            "a",
+            "10.0.0.1",
+            "db_2",
+            "a@b",
+            "a@b@c.service",
+            &"x".repeat(HostName::MAX_LEN),
+        ] {
             assert!(git2::Reference::is_valid_name(&live(&HostName::parse(name).unwrap())), "{name}");
         }
     }

@@ -260,6 +260,15 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Drift is certain, whatever else could not be seen.
+    pub fn worst(verdicts: impl Iterator<Item = Self>) -> Self {
+        verdicts.fold(Self::InSync, |worst, verdict| match (worst, verdict) {
+            (Self::Drift, _) | (_, Self::Drift) => Self::Drift,
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
+            (Self::InSync, Self::InSync) => Self::InSync,
+        })
+    }
+
     /// The process exit code of `check` (0 in sync, 1 drift, 2 could not determine).
     pub fn exit_code(self) -> u8 {
         match self {

@@ -94,6 +94,9 @@ pub struct Event {
     pub generation: u32,
     /// The boot that the generations belong to (`/proc/sys/kernel/random/boot_id`).
     pub boot_id: String,
+    /// The namespace that the generations belong to (`SO_NETNS_COOKIE`); `null` before Linux 5.14.
+    #[serde(default)]
+    pub netns_cookie: Option<u64>,
     /// Digest of the whole live state, in hexadecimal.
     pub state: String,
     /// The approved state that was in force.

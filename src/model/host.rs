@@ -7,7 +7,8 @@ use std::fmt;
 /// (`live/<host>`; git-check-ref-format(1)), and on a terminal. Its case is kept.
 ///
 /// Letters, digits, `.`, `_` and `-`, at most [`HostName::MAX_LEN`]; no leading `.` or `-`, no `..`, no
-/// trailing `.` or `.lock`.
+/// trailing `.` or `.lock`. `HOST@NAME` is a network namespace of that host, with a baseline and a ledger of its own;
+/// its name follows the same rules, may be [`HostName::MAX_NETNS_LEN`] long, and may contain `@` (a unit's name does).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct HostName(String);
 
@@ -17,9 +18,9 @@ pub enum InvalidHost {
     /// Nothing was given.
     #[error("it is empty")]
     Empty,
-    /// More than [`HostName::MAX_LEN`] characters.
-    #[error("it is longer than {} characters", HostName::MAX_LEN)]
-    TooLong,
+    /// More characters than these.
+    #[error("it is longer than {0} characters")]
+    TooLong(usize),
     /// A character that is not allowed; shown escaped.
     #[error("it contains {:?}; letters a to z and A to Z, digits, '.', '_' and '-' are allowed", .0)]
     Character(char),
@@ -46,37 +47,69 @@ impl HostName {
     /// domain name could not be the name that the host's own audit records and prompts show.
     pub const MAX_LEN: usize = 64;
 
+    /// The longest name of a namespace, in bytes: what is left of a file name (`NAME_MAX`) is the host's.
+    pub const MAX_NETNS_LEN: usize = 128;
+
     /// Checks a name.
     ///
     /// # Errors
     /// [`InvalidHost`] names the first rule that the text breaks.
     pub fn parse(text: &str) -> Result<Self, InvalidHost> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if text.is_empty() {
-            return Err(InvalidHost::Empty);
-        }
-        if text.len() > Self::MAX_LEN {
-            return Err(InvalidHost::TooLong);
-        }
-        if let Some(other) = text.chars().find(|c| !allowed(*c)) {
-            return Err(InvalidHost::Character(other));
-        }
-        if text.starts_with(['.', '-']) {
-            return Err(InvalidHost::Start);
-        }
-        if text.ends_with('.') || text.to_ascii_lowercase().ends_with(".lock") {
-            return Err(InvalidHost::End);
-        }
-        if text.contains("..") {
-            return Err(InvalidHost::Dots);
-        }
+        let (machine, netns) = match text.split_once('@') {
+            Some((machine, netns)) => (machine, Some(netns)),
+            None => (text, None),
+        };
+        check(machine, Self::MAX_LEN, false)?;
+        netns.map(|netns| check(netns, Self::MAX_NETNS_LEN, true)).transpose()?;
         Ok(Self(text.to_owned()))
+    }
+
+    /// The name of a namespace of the same machine.
+    ///
+    /// # Errors
+    /// As [`HostName::parse`].
+    pub fn with_netns(&self, netns: &str) -> Result<Self, InvalidHost> {
+        Self::parse(&format!("{}@{netns}", self.machine()))
+    }
+
+    /// The machine: the name before the `@`.
+    pub fn machine(&self) -> &str {
+        self.0.split_once('@').map_or(&self.0, |(machine, _)| machine)
+    }
+
+    /// The namespace: what follows the `@`.
+    pub fn netns(&self) -> Option<&str> {
+        self.0.split_once('@').map(|(_, netns)| netns)
     }
 
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+fn check(text: &str, longest: usize, is_netns: bool) -> Result<(), InvalidHost> {
+    let allowed =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') || (is_netns && c == '@');
+    if text.is_empty() {
+        return Err(InvalidHost::Empty);
+    }
+    if text.len() > longest {
+        return Err(InvalidHost::TooLong(longest));
+    }
+    if let Some(other) = text.chars().find(|c| !allowed(*c)) {
+        return Err(InvalidHost::Character(other));
+    }
+    if text.starts_with(['.', '-']) {
+        return Err(InvalidHost::Start);
+    }
+    if text.ends_with('.') || text.to_ascii_lowercase().ends_with(".lock") {
+        return Err(InvalidHost::End);
+    }
+    if text.contains("..") {
+        return Err(InvalidHost::Dots);
+    }
+    Ok(())
 }
 
 impl fmt::Display for HostName {
@@ -100,6 +133,21 @@ mod tests {
     }
 
     #[test]
+    fn a_namespace_of_a_host_follows_the_at_sign() {
+        let parts = |name: &str| {
+            let host = HostName::parse(name).unwrap();
+            (host.machine().to_owned(), host.netns().map(str::to_owned))
+        };
+        assert_eq!(parts("web-01"), ("web-01".to_owned(), None));
+        assert_eq!(parts("web-01@blue"), ("web-01".to_owned(), Some("blue".to_owned())));
+        assert_eq!(parts("web-01@a@b.service"), ("web-01".to_owned(), Some("a@b.service".to_owned())));
+        let host = HostName::parse("web-01@blue").unwrap();
+        assert_eq!(host.with_netns("green").unwrap().as_str(), "web-01@green");
+        assert_eq!(host.with_netns("a b"), Err(InvalidHost::Character(' ')));
+        assert_eq!(host.with_netns(&"x".repeat(129)), Err(InvalidHost::TooLong(128)));
+    }
+
+    #[test]
     fn a_name_that_leaves_its_directory_or_its_reference_is_refused() {
         let check = |name: &str, expect| assert_eq!(HostName::parse(name), Err(expect), "{name:?}");
         for name in ["..", ".", ".git", "-x", "-rf"] {
@@ -109,8 +157,12 @@ mod tests {
             check(name, InvalidHost::End);
         }
         check("a..b", InvalidHost::Dots);
-        check("", InvalidHost::Empty);
-        check(&"a".repeat(65), InvalidHost::TooLong);
+        for name in ["", "@", "@blue", "web-01@"] {
+            check(name, InvalidHost::Empty);
+        }
+        check("web-01@..", InvalidHost::Start);
+        check("web-01@x.lock", InvalidHost::End);
+        check(&"a".repeat(65), InvalidHost::TooLong(64));
     }
 
     #[test]
@@ -130,7 +182,7 @@ mod tests {
             ("a*", '*'),
             ("a[", '['),
             ("a\\b", '\\'),
-            ("@{", '@'),
+            ("a@{", '{'),
             ("a\u{202e}b", '\u{202e}'),
             ("h\u{f6}st", '\u{f6}'),
         ] {

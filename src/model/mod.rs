@@ -1,11 +1,13 @@
 //! Value types: rulesets as the kernel holds them, and what is said about them. Pure: no I/O, no clock.
 
+pub mod all;
 pub mod audit;
 pub mod author;
 pub mod change;
 pub mod event;
 pub mod side;
 
+pub use all::{All, Other, Without};
 pub use audit::{AuditEvent, NetfilterCfg, Syscall};
 pub use author::{Author, Evidence, Window};
 pub use change::{

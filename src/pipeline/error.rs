@@ -122,6 +122,10 @@ impl PipelineError {
             Self::Side(error) => error.hint(),
             Self::Boot(error) => error.hint(),
             Self::Policy(error) => error.hint(),
+            Self::NoBaseline { host, .. } if host.netns().is_some() => Some(format!(
+                "`fwdrift init --netns {}` approves its live state as the first one",
+                host.netns().unwrap_or_default()
+            )),
             Self::NoBaseline { .. } => Some(
                 "`fwdrift init` approves the live state as the first one; --host NAME names another host"
                     .to_owned(),

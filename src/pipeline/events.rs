@@ -1,5 +1,6 @@
 //! What a look adds to the ledger: its events, with their authors, and the memory of the look itself.
 
+use super::history::look_of;
 use super::last::{fingerprints, remembered};
 use super::look::{Checked, approver, blinding};
 use super::{PipelineError, Recorded, lasting};
@@ -43,7 +44,7 @@ pub(super) fn append(
         gaps: blind,
         audited: checked.audited,
         full_look: Some(checked.look.time),
-        netns_cookie: checked.netns_cookie,
+        netns_cookie: checked.look.netns_cookie,
         beside: checked.beside.clone(),
         review_id: checked.result.review_id.clone(),
         re_encoded: checked.result.summary.re_encoded,
@@ -104,6 +105,7 @@ pub(super) fn append_failure(
         generations: Vec::new(),
         generation: memory.generation,
         boot_id: memory.boot_id.clone(),
+        netns_cookie: memory.netns_cookie,
         state: memory.state.clone(),
         baseline: BaselineRef { commit: baseline.commit, path: baseline.path },
         baseline_tree: memory.baseline.clone(),
@@ -134,7 +136,8 @@ fn drafts(checked: &Checked) -> Vec<Event> {
         let author = Author::unknown(None, Vec::new());
         events.push(Event { author, ..event(checked, memory, EventKind::Gap) });
     }
-    let moved = memory.boot_id == checked.look.boot_id && memory.generation < checked.look.generation;
+    let before = look_of(memory);
+    let moved = before.same_count(&checked.look) && memory.generation < checked.look.generation;
     let same = memory.state == checked.live.digest().to_string();
     if moved && same && !events.iter().any(|event| event.kind != EventKind::Gap) {
         let (author, time, generations) = checked.trail.of_everything();
@@ -224,6 +227,7 @@ fn bare_event(checked: &Checked) -> Event {
         generations: Vec::new(),
         generation: checked.look.generation,
         boot_id: checked.look.boot_id.clone(),
+        netns_cookie: checked.look.netns_cookie,
         state: checked.live.digest().to_string(),
         baseline: checked.result.baseline.clone(),
         baseline_tree: checked.baseline.tree.clone(),

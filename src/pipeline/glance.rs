@@ -56,7 +56,8 @@ pub(super) fn glance(
         return Ok(None);
     }
     let beside = normalise(&glance.beside)?;
-    let look = Look { boot_id: history::boot_id(), generation: glance.generation, time: now };
+    let (boot_id, netns_cookie) = (history::boot_id(), glance.netns_cookie);
+    let look = Look { boot_id, netns_cookie, generation: glance.generation, time: now };
     let seen = Sight { settings, id, list, memory, look, gaps: std::mem::take(&mut glance.gaps) };
     if seen.is_unchanged(&glance, &beside) {
         return Ok(Some(seen.unchanged()));
@@ -143,8 +144,8 @@ impl Sight<'_> {
             let review_id = review_id(&self.id.tree, &[], &[], &live, &live);
             let result = self.result(Vec::new(), 0, review_id, self.gaps.clone());
             let memory = &self.memory;
-            let committed = (memory.boot_id.as_str(), memory.generation)
-                != (self.look.boot_id.as_str(), self.look.generation);
+            let same = history::look_of(memory).same_count(&self.look);
+            let committed = !same || memory.generation != self.look.generation;
             let nothing_new = !committed && memory.open.is_empty();
             return Ok(Some(Glanced { result, nothing_new: nothing_new.then_some(remembered) }));
         }

@@ -53,8 +53,9 @@ pub fn is_auditing() -> bool {
 }
 
 /// A remembered look, as `attribute` wants it.
-fn look_of(memory: &Memory) -> Look {
-    Look { boot_id: memory.boot_id.clone(), generation: memory.generation, time: memory.time }
+pub(super) fn look_of(memory: &Memory) -> Look {
+    let (boot_id, netns_cookie) = (memory.boot_id.clone(), memory.netns_cookie);
+    Look { boot_id, netns_cookie, generation: memory.generation, time: memory.time }
 }
 
 impl Trail {

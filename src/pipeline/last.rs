@@ -46,7 +46,7 @@ pub(super) fn remembered(repository: &Repository, host: &HostName) -> Result<Opt
         fingerprints: BTreeMap::new(),
         audited: false,
         full_look: None,
-        netns_cookie: None,
+        netns_cookie: entry.event.netns_cookie,
         beside: None,
         review_id: String::new(),
         re_encoded: 0,

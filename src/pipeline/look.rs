@@ -47,8 +47,6 @@ pub struct Checked {
     pub(super) baseline: Baseline,
     pub(super) memory: Option<Memory>,
     pub(super) audited: bool,
-    /// See [`collect::Glance`].
-    pub(super) netns_cookie: Option<u64>,
     /// See [`beside`].
     pub(super) beside: Option<String>,
     pub(super) context: Context,
@@ -80,7 +78,8 @@ pub(super) fn examine(
     let context = Context::settle(list, &mut live, &mut approved, &mut gaps);
     let Comparison { mut differences, re_encoded } = compared(&approved, &live, &known(memory.as_ref()))?;
     keep_names(&mut differences, &approved, &live, memory.as_ref());
-    let look = Look { boot_id: history::boot_id(), generation: rest.generation, time: captured_at };
+    let (boot_id, netns_cookie) = (history::boot_id(), collect::netns_cookie(&netns));
+    let look = Look { boot_id, netns_cookie, generation: rest.generation, time: captured_at };
     let mut changes: Vec<Change> = differences.iter().map(|d| d.change.clone()).collect();
     for change in memory.iter().flat_map(|memory| &memory.open) {
         if unseen.contains(&change.source) && !changes.iter().any(|known| known.id == change.id) {
@@ -111,7 +110,6 @@ pub(super) fn examine(
         baseline,
         memory,
         audited,
-        netns_cookie: collect::netns_cookie(&netns),
         beside,
         context,
     })
@@ -223,7 +221,7 @@ fn since_then(
 
 pub(super) fn open_netns(settings: &Settings) -> Result<Netns, PipelineError> {
     let netns = match &settings.netns {
-        Some(netns) => Netns::open(netns.path()),
+        Some(netns) => netns.open(),
         None => Netns::current(),
     };
     netns.map_err(|error| PipelineError::Collect(error.into()))

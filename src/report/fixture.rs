@@ -146,6 +146,7 @@ pub(super) fn entry(seq: u64, kind: EventKind, changes: Vec<Change>) -> LedgerEn
             generations: vec![41, 42],
             generation: 42,
             boot_id: "5c4e7bd0-0000-4000-8000-000000000001".into(),
+            netns_cookie: None,
             state: "77aa".into(),
             baseline: baseline(),
             baseline_tree: String::new(),

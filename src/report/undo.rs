@@ -41,6 +41,9 @@ fn step(command: String, remark: &str) -> Step {
 pub(super) fn steps(changes: &[Change], netns: Option<&str>) -> Vec<Step> {
     let prefix = match netns.map(|name| (name.contains('/'), shell_word(name))) {
         None => String::new(),
+        Some((false, Some(name))) if is_of_process(&name) => {
+            format!("nsenter -t {} -n ", name.strip_prefix("pid:").unwrap_or("PID"))
+        }
         Some((false, Some(name))) => format!("ip netns exec {name} "),
         Some((true, Some(path))) => format!("nsenter --net={path} "),
         Some((_, None)) => return vec![step(String::new(), "the namespace's name cannot be typed as shown")],
@@ -74,6 +77,13 @@ pub(super) fn steps(changes: &[Change], netns: Option<&str>) -> Vec<Step> {
         ));
     }
     steps
+}
+
+/// Whether `ip netns` does not know the namespace: it is asked for by a process, or has a container's or a unit's name.
+/// `PID` is then that of a process in it.
+fn is_of_process(name: &str) -> bool {
+    let prefixes = ["pid:", "docker-", "podman-", "cri-", "lxc-", "machine-"];
+    prefixes.iter().any(|prefix| name.starts_with(prefix)) || name.ends_with(".service")
 }
 
 /// Where the approved texts are, in plain git.

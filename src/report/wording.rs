@@ -46,6 +46,8 @@ pub(super) fn kinds(summary: &Summary) -> String {
 pub(super) fn host(name: &str, netns: Option<&str>) -> String {
     let name = escape::terminal(name);
     match netns {
+        // The name of a namespace with a baseline of its own says it.
+        Some(netns) if name.ends_with(&format!("@{netns}")) => name,
         Some(netns) => format!("{name} (netns {})", escape::terminal(netns)),
         None => name,
     }

@@ -40,9 +40,9 @@ impl NetnsError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Open { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-                Some("`ip netns list` shows the named ones; a path such as /proc/PID/ns/net works too".into())
-            }
+            Self::Open { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Some(
+                "`ip netns list` shows the named ones; a path works too, and pid:NUMBER of a process".into(),
+            ),
             Self::NotOne { .. } => {
                 Some("`ip netns list` shows the named ones; else give a path such as /proc/PID/ns/net".into())
             }
@@ -98,6 +98,11 @@ impl Netns {
                 .map_err(|error| NetnsError::Enter(error.into()))?;
             Ok(work())
         })?
+    }
+
+    /// Another handle on the same namespace.
+    pub fn again(&self) -> Result<Self, NetnsError> {
+        self.fd.try_clone().map(|fd| Self { fd }).map_err(NetnsError::Enter)
     }
 
     /// Device and inode of the namespace, which identify it while it lives.

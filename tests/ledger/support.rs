@@ -140,6 +140,7 @@ pub fn event(name: &str) -> Event {
         generations: vec![7],
         generation: 7,
         boot_id: "b".into(),
+        netns_cookie: None,
         state: "0123456789abcdef".into(),
         baseline_tree: String::new(),
         baseline: BaselineRef { commit: "c".into(), path: "baselines/web-01".into() },

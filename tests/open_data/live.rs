@@ -124,6 +124,7 @@ impl Live {
             repo: self.repo.path().join("repo"),
             host: HostName::parse("h").unwrap(),
             netns: Some(NetnsRef::parse(Path::new(&netns)).unwrap()),
+            all_netns: false,
             audit_log: self.repo.path().to_owned(),
             tool_timeout: Duration::from_secs(30),
             full_look_every: Duration::from_secs(3600),

@@ -14,6 +14,7 @@ mod check_quiet;
 mod context;
 mod diff;
 mod ipset;
+mod namespaces;
 mod reading;
 mod record;
 mod record_survives;

@@ -131,6 +131,11 @@ fn a_name_cannot_become_a_command() {
 #[test]
 fn commands_enter_the_namespace() {
     let mut result = result(vec![added()], vec![]);
+    for (netns, prefix) in [("pid:12", "nsenter -t 12 -n nft"), ("docker-web", "nsenter -t PID -n nft")] {
+        result.netns = Some(netns.into());
+        let text = plain(&text(&result, &options(None)));
+        assert!(text.contains(&format!("    {prefix} delete rule inet filter input handle N")), "{text}");
+    }
     result.netns = Some("dmz".into());
     let text = plain(&text(&result, &options(None)));
     assert!(text.contains("    ip netns exec dmz nft delete rule inet filter input handle N"), "{text}");
