@@ -84,7 +84,7 @@ impl Attribution {
         let joined = TableKey::of(change).and_then(|key| self.tables.get(&key));
         match joined {
             Some(generations) if change.author.is_known() => generations,
-            _ if !matches!(change.source, Source::Nft | Source::IptablesNft) => &[],
+            _ if !joined_by_generation(change) => &[],
             _ => &self.since_last_look,
         }
     }
@@ -109,8 +109,9 @@ impl TableKey {
         let legacy = match change.source {
             Source::Nft | Source::IptablesNft => false,
             Source::IptablesLegacy => true,
+            Source::Arptables | Source::Ebtables => change.legacy,
             // Neither a record nor a generation names a change of these.
-            Source::Arptables | Source::Ebtables | Source::Ipset | Source::Sysctl | Source::Bpf => {
+            Source::Ipset | Source::Sysctl | Source::Bpf => {
                 return None;
             }
         };
@@ -120,6 +121,15 @@ impl TableKey {
     fn names(&self, cfg: &NetfilterCfg) -> bool {
         let alters = if self.legacy { cfg.op.starts_with("xt_replace") } else { alters(cfg) };
         alters && cfg.family == self.family && cfg.table == self.name
+    }
+}
+
+/// Whether the object is nf_tables', whose generation counts its changes.
+fn joined_by_generation(change: &Change) -> bool {
+    match change.source {
+        Source::Nft | Source::IptablesNft => true,
+        Source::Arptables | Source::Ebtables => !change.legacy,
+        Source::IptablesLegacy | Source::Ipset | Source::Sysctl | Source::Bpf => false,
     }
 }
 

@@ -29,14 +29,6 @@ pub fn gaps() -> Vec<Gap> {
         }
         Err(error) => gaps.push(gap("ipset", &format!("cannot tell whether there are sets: {error}"))),
     }
-    let arp = std::fs::read_to_string("/proc/thread-self/net/arp_tables_names").unwrap_or_default();
-    if !arp.is_empty() {
-        gaps.push(gap("arptables-legacy", "a table exists and is not compared by this version"));
-    }
-    let modules = std::fs::read_to_string("/proc/modules").unwrap_or_default();
-    if modules.lines().any(|line| line.starts_with("ebtable_")) {
-        gaps.push(gap("ebtables-legacy", "a table may exist and is not compared by this version"));
-    }
     gaps
 }
 

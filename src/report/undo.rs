@@ -118,14 +118,15 @@ fn name(name: &str) -> Option<&str> {
     (name.starts_with(start) && name.chars().all(plain)).then_some(name)
 }
 
-/// The program that speaks for an iptables table; none for native tables, and for the tables of
-/// arptables and ebtables, which nft reaches too.
+/// The program that speaks for a table of iptables, arptables or ebtables; none for native tables.
 fn iptables_tool(change: &Change) -> Option<&'static str> {
     match (change.source, change.family.as_str()) {
         (Source::IptablesNft, "ip") => Some("iptables-nft"),
         (Source::IptablesNft, "ip6") => Some("ip6tables-nft"),
         (Source::IptablesLegacy, "ip") => Some("iptables-legacy"),
         (Source::IptablesLegacy, "ip6") => Some("ip6tables-legacy"),
+        (Source::Arptables, _) => Some(if change.legacy { "arptables-legacy" } else { "arptables-nft" }),
+        (Source::Ebtables, _) => Some(if change.legacy { "ebtables-legacy" } else { "ebtables-nft" }),
         _ => None,
     }
 }

@@ -4,6 +4,7 @@
 
 mod adopting;
 mod approving;
+mod arp_bridge;
 mod attribution;
 mod boot;
 mod boot_ufw;
