@@ -231,7 +231,8 @@ fn who_changed_a_table_of_ebtables_or_arptables_is_known() {
     assert_eq!(author("ebtables", false), "uid 3100005");
     assert_eq!(author("arptables", false), "uid 3100006");
     if legacy {
-        assert_eq!(author("arptables", true), "uid 3100007");
+        // x_tables has no generations, and the collector follows those.
+        assert_eq!(author("arptables", true), "unknown");
     }
 }
 

@@ -14,6 +14,7 @@ mod check_names;
 mod check_quiet;
 mod context;
 mod diff;
+mod leaves_no_trace;
 mod reading;
 mod record;
 mod record_survives;
