@@ -146,3 +146,13 @@ fn looking_at_tables_of_iptables_arptables_and_ebtables_nft_makes_no_legacy_ones
         "iptables-nft -A INPUT -m comment --comment x -j ACCEPT; ip6tables-nft -A INPUT -j ACCEPT; arptables-nft -A INPUT -s 10.0.0.1 -j DROP; ebtables-nft -A FORWARD -d BGA --stp-type 1 -j DROP",
     );
 }
+
+#[test]
+fn looking_at_legacy_tables_makes_no_other_ones() {
+    check("iptables-legacy -t mangle -A INPUT -j ACCEPT; ip6tables-legacy -t raw -A OUTPUT -j ACCEPT");
+    if std::path::Path::new("/usr/sbin/arptables-legacy").exists() {
+        check("arptables-legacy -A INPUT -s 10.0.0.1 -j DROP");
+    } else {
+        crate::support::skipped("arptables-legacy is not installed");
+    }
+}

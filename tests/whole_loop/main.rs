@@ -10,6 +10,7 @@ mod boot;
 mod boot_ufw;
 mod check_iptables;
 mod check_json;
+mod check_legacy;
 mod check_names;
 mod check_quiet;
 mod context;
