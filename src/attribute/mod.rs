@@ -84,7 +84,7 @@ impl Attribution {
         let joined = TableKey::of(change).and_then(|key| self.tables.get(&key));
         match joined {
             Some(generations) if change.author.is_known() => generations,
-            _ if !joined_by_generation(change) => &[],
+            _ if change.is_beside_nf_tables() => &[],
             _ => &self.since_last_look,
         }
     }
@@ -121,15 +121,6 @@ impl TableKey {
     fn names(&self, cfg: &NetfilterCfg) -> bool {
         let alters = if self.legacy { cfg.op.starts_with("xt_replace") } else { alters(cfg) };
         alters && cfg.family == self.family && cfg.table == self.name
-    }
-}
-
-/// Whether the object is nf_tables', whose generation counts its changes.
-fn joined_by_generation(change: &Change) -> bool {
-    match change.source {
-        Source::Nft | Source::IptablesNft => true,
-        Source::Arptables | Source::Ebtables => !change.legacy,
-        Source::IptablesLegacy | Source::Ipset | Source::Sysctl | Source::Bpf => false,
     }
 }
 

@@ -34,7 +34,10 @@ pub fn capture() -> (Vec<LegacyTable>, Vec<Gap>) {
     let mut tables = Vec::new();
     let mut gaps = Vec::new();
     let mut read = |family, source: Source, table: String, read: Read| match read(&table) {
-        Ok(text) => Ok(tables.push(LegacyTable { family, table: table.into_bytes(), text })),
+        Ok(text) => {
+            tables.push(LegacyTable { family, table: table.into_bytes(), text });
+            Ok(())
+        }
         Err(error) => Err(Gap {
             source: source.as_str().into(),
             reason: format!("table {family} {table}: {error}"),

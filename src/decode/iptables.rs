@@ -51,8 +51,8 @@ pub fn save(key: &TableKey, table: &Table, selection: &TableSelection) -> Option
         // iptables-save prints all built-in chains of a table, also those that do not exist (nft.c,
         // nft_xt_fake_builtin_chains), and loading that makes them: idle ones, which are no difference.
         all_exact: again.as_ref().is_some_and(|again| {
-            let new = again.chains.iter().filter(|(name, _)| !table.chains.contains_key(name));
-            new.fold(true, |idle, (_, chain)| idle && is_idle(chain))
+            let mut made = again.chains.iter().filter(|(name, _)| !table.chains.contains_key(name));
+            made.all(|(_, chain)| is_idle(chain))
                 && table.chains.keys().all(|name| again.chains.contains_key(name))
         }),
     };

@@ -226,6 +226,15 @@ pub struct Change {
 }
 
 impl Change {
+    /// Whether another interface than nf_tables holds the object: no generation counts its changes.
+    pub fn is_beside_nf_tables(&self) -> bool {
+        match self.source {
+            Source::Nft | Source::IptablesNft => false,
+            Source::Arptables | Source::Ebtables => self.legacy,
+            Source::IptablesLegacy | Source::Ipset | Source::Sysctl | Source::Bpf => true,
+        }
+    }
+
     /// `family table`, the heading under which text output groups changes; where the source has no tables, its name.
     pub fn table_path(&self) -> String {
         match self.source {

@@ -82,7 +82,10 @@ pub(super) fn examine(
     let look = Look { boot_id: history::boot_id(), generation: capture.generation, time: captured_at };
     let mut changes: Vec<Change> = differences.iter().map(|d| d.change.clone()).collect();
     for change in memory.iter().flat_map(|memory| &memory.open) {
-        if unseen.contains(&change.source) && !changes.iter().any(|known| known.id == change.id) {
+        if change.is_beside_nf_tables()
+            && unseen.contains(&change.source)
+            && !changes.iter().any(|known| known.id == change.id)
+        {
             changes.push(change.clone());
         }
     }
