@@ -32,7 +32,8 @@ pub fn save(key: &TableKey, table: &Table, selection: &TableSelection) -> Option
         return None;
     }
     let text = match run_save(key) {
-        Ok(text) => text,
+        Ok(text) if has_commit(key.family) => text,
+        Ok(text) => without_chains_that_are_not_there(&text, table),
         Err(error) => {
             tracing::debug!("{} cannot print {key}: {error}", program(key.family, Verb::Save));
             return None;
@@ -48,11 +49,9 @@ pub fn save(key: &TableKey, table: &Table, selection: &TableSelection) -> Option
         places: selection.chains.clone(),
         exact: BTreeSet::new(),
         exact_heads: BTreeSet::new(),
-        // iptables-save prints all built-in chains of a table, also those that do not exist (nft.c,
-        // nft_xt_fake_builtin_chains), and loading that makes them: idle ones, which are no difference.
         all_exact: again.as_ref().is_some_and(|again| {
             let mut made = again.chains.iter().filter(|(name, _)| !table.chains.contains_key(name));
-            made.all(|(_, chain)| is_idle(chain))
+            made.all(|(_, chain)| is_idle(chain) && !has_commit(key.family))
                 && table.chains.keys().all(|name| again.chains.contains_key(name))
         }),
     };
@@ -89,6 +88,18 @@ pub fn save(key: &TableKey, table: &Table, selection: &TableSelection) -> Option
         saved.policies.insert(name.clone(), policy);
     }
     Some(saved)
+}
+
+/// These tools print all built-in chains of a table, also those that do not exist (iptables/nft.c
+/// `nft_xt_fake_builtin_chains`). iptables-save's text is then not the table's; ebtables and arptables, which mostly
+/// have only a chain or two of theirs, load it without those lines. What a restore makes besides is idle.
+fn without_chains_that_are_not_there(text: &[u8], table: &Table) -> Vec<u8> {
+    let is_there = |line: &&[u8]| {
+        let name =
+            line.strip_prefix(b":").map(|rest| rest.split(|byte| *byte == b' ').next().unwrap_or(rest));
+        name.is_none_or(|name| table.chains.keys().any(|chain| chain.0.starts_with(name)))
+    };
+    text.split(|byte| *byte == b'\n').filter(is_there).collect::<Vec<_>>().join(&b'\n')
 }
 
 /// Where the rule stands that is the policy of one of the user's own ebtables chains. ebtables-save prints it on

@@ -375,7 +375,7 @@ mod tests {
             let version = String::from_utf8(output.stdout).unwrap();
             assert!(version.starts_with("ip") && version.contains(" v1."), "{program}: {version}");
         }
-        for program in ["arptables-nft-save", "ebtables-nft-restore"] {
+        for program in ["arptables-nft-save", "ebtables-nft-save"] {
             let output = Tool::find(program).unwrap().scratch().args(["--version"]).run().unwrap();
             let version = String::from_utf8(output.stdout).unwrap();
             assert!(version.contains("(nf_tables)"), "{program}: {version}");

@@ -41,13 +41,13 @@ fn rules_of_ebtables_and_arptables_go_back_with_their_own_options() {
     };
     check_next(
         bridge("-A own -p ARP -j DROP", "-A own -p IPv4 -j DROP"),
-        "  or put it back\n    ebtables-nft -t filter -L own --Ln      # N: the rule's number\n    \
-         ebtables-nft -t filter -D own N         # the + rule\n    \
-         ebtables-nft -t filter -I own N RULE    # the approved - rule, as number N\n",
+        "  or put it back\n    ebtables-nft -t filter -L own --Ln    # N: the rule's number\n    \
+         ebtables-nft -t filter -D own N       # the + rule\n    \
+         ebtables-nft -t filter -I own N RULE  # the approved - rule, as number N\n",
     );
     check_next(
         bridge(":own DROP", ":own ACCEPT"),
-        "  or put it back\n    ebtables-nft -t filter -P own POLICY    # POLICY: as in the approved - line, RETURN where there is none\n",
+        "  or put it back\n    ebtables-nft -t filter -P own POLICY  # POLICY: as in the approved - line, RETURN where there is none\n",
     );
     let arp = Change {
         source: Source::Arptables,
