@@ -1,5 +1,5 @@
-//! Takes files that somebody wrote as a baseline: nft syntax, or the format of iptables-save, arptables-save or
-//! ebtables-save.
+//! Takes files that somebody wrote as a baseline: nft syntax, or the format of iptables-save, arptables-save,
+//! ebtables-save or `ipset save`.
 
 use super::include::{self, IncludeError};
 use super::layout::iptables_path;
@@ -67,6 +67,8 @@ pub fn adopt(paths: &[PathBuf]) -> Result<Files, AdoptError> {
         let target = if is_iptables_save(&content) {
             let family = save_family(path, &content);
             iptables_path(host_backend(family), family)
+        } else if is_ipset_save(&content) {
+            format!("ipset/{}.ipset", stem(path))
         } else {
             files.extend(include::adopt(path, &content)?);
             format!("nft/{}.nft", stem(path))
@@ -95,8 +97,22 @@ fn read(path: &Path) -> Result<Vec<u8>, AdoptError> {
 
 /// The first line of iptables-save and its siblings that is no comment begins with `*TABLE`; no nft statement does.
 fn is_iptables_save(content: &[u8]) -> bool {
+    first_statement(content).is_some_and(|line| line.starts_with(b"*"))
+}
+
+/// `ipset save` makes a set first: `create NAME TYPE …`, and all types have a colon in their names. nft's
+/// `create table`, `create chain` and so on have none there.
+fn is_ipset_save(content: &[u8]) -> bool {
+    let Some(line) = first_statement(content) else { return false };
+    let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let kinds = [&b"bitmap:"[..], b"hash:", b"list:"];
+    words.next() == Some(b"create") && words.skip(1).any(|word| kinds.iter().any(|k| word.starts_with(k)))
+}
+
+/// The first line that says something.
+fn first_statement(content: &[u8]) -> Option<&[u8]> {
     let mut lines = content.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    lines.find(|line| !line.is_empty() && !line.starts_with(b"#")).is_some_and(|line| line.starts_with(b"*"))
+    lines.find(|line| !line.is_empty() && !line.starts_with(b"#"))
 }
 
 /// Each program names itself in its comment; else the file's name tells, else the format: only iptables-save ends a

@@ -4,9 +4,9 @@
 //! names and indices, and that is captured like a live one. Nothing of the host changes.
 
 use super::arptables;
-use super::context;
 use super::include::{self, IncludeError};
-use super::layout::{Role, captured_text, loadable, read_exact, role};
+use super::layout::{Role, captured_text, loadable, read_exact, role, text_path};
+use super::{context, ipset};
 use crate::collect::{self, CollectError, nftables};
 use crate::decode::{self, DecodeError};
 use crate::model::{Backend, Capture, Family, Files, Item, RawMessage, Ruleset};
@@ -136,16 +136,18 @@ fn read(netns: &Netns) -> Result<Capture, CompileError> {
     }
 }
 
-/// Captured tables with an exact form whose listing is the text in the file: path of the text to the
+/// Captured tables and sets with an exact form whose listing is the text in the file: path of the text to the
 /// exact capture. Where a person changed the text, the text is the truth and the exact form is void.
 fn exact_tables(files: &Files) -> Result<BTreeMap<String, (String, Capture)>, CompileError> {
     let mut found = BTreeMap::new();
     for (path, content) in files.iter().filter(|(path, _)| role(path) == Role::Exact) {
-        let text_path = format!("{}.nft", path.trim_end_matches(".exact"));
+        let text_path = text_path(path);
         let Some(text) = files.get(&text_path).and_then(|content| captured_text(content)) else { continue };
         let capture = read_exact(content).ok_or_else(|| CompileError::Exact(path.clone()))?;
         let ruleset = normalise(&capture)?;
-        if listing_of(&ruleset)? == text {
+        // A set that no tool could show has a text that says nothing, and that another host says in other words.
+        let is_mute = path.starts_with("ipset/") && text.lines().all(|line| line.starts_with('#'));
+        if is_mute || listing_of(&ruleset)? == text {
             found.insert(text_path, (path.clone(), capture));
         }
     }
@@ -172,12 +174,13 @@ fn substitute(capture: &mut Capture, exact: Capture) {
     capture.interfaces.extend(exact.interfaces);
 }
 
-/// Runs the tools, in the scratch namespace.
+/// Runs the tools, in the scratch namespace: the sets of ipset first, as rules of iptables name them.
 fn load_all(
     files: &Files,
     exact: &BTreeMap<String, (String, Capture)>,
     directory: &Path,
 ) -> Result<(), CompileError> {
+    ipset::load(files, exact)?;
     for path in files.keys().filter(|path| role(path) == Role::Nft && !exact.contains_key(*path)) {
         let tool = Tool::find("nft").map_err(CompileError::Tool)?;
         // By its path in the repository, as the tool's messages name it.
@@ -238,12 +241,16 @@ fn accepted<T>(result: Result<T, ToolError>, path: &str, directory: &Path) -> Re
         Ok(_) => Ok(()),
         Err(ToolError::Failed { stderr, .. }) => {
             let scratch = format!("{}/", directory.to_string_lossy());
-            let lines = stderr.replace(&scratch, "");
-            let lines: Vec<String> = lines.lines().map(shortened).collect();
-            Err(CompileError::Refused { path: path.to_owned(), message: lines.join("\n") })
+            Err(refusal(path, &stderr.replace(&scratch, "")))
         }
         Err(error) => Err(CompileError::Tool(error)),
     }
+}
+
+/// A file that a tool refused with these words.
+pub(super) fn refusal(path: &str, said: &str) -> CompileError {
+    let lines: Vec<String> = said.lines().map(shortened).collect();
+    CompileError::Refused { path: path.to_owned(), message: lines.join("\n") }
 }
 
 /// A tool repeats the line that it refuses, whose elements may go into the thousands.

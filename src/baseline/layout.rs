@@ -3,8 +3,9 @@
 //! `nft/*.nft` native syntax, one file a table where fwdrift wrote it, authored files as they are;
 //! `nft/include/**` what authored files include; `nft/*.exact` beside a captured table whose text does
 //! not say all; `iptables/{nft,legacy}-v{4,6}.rules` in the format of iptables-save, and
-//! `{arptables,ebtables}/{nft,legacy}.rules` in that of arptables-save and ebtables-save; `context/sysctl.conf`
-//! and `context/bpf.conf`, lines of `NAME = VALUE`.
+//! `{arptables,ebtables}/{nft,legacy}.rules` in that of arptables-save and ebtables-save; `ipset/*.ipset` in the
+//! format of `ipset save`, one file a set where fwdrift wrote it, and `ipset/*.exact` beside a set whose
+//! text does not say all; `context/sysctl.conf` and `context/bpf.conf`, lines of `NAME = VALUE`.
 
 use crate::model::{Backend, Capture, Family, Files, Name, TableKey};
 use base64::Engine as _;
@@ -12,6 +13,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 /// First line of a file that fwdrift wrote itself and may write again.
 const CAPTURED: &str = "# captured by fwdrift, one table a file";
+const CAPTURED_SET: &str = "# captured by fwdrift, one set a file";
 const EXACT: &str =
     "# Exact form of the table of the same name, for what its text does not say (fwdrift-exact/1)";
 
@@ -22,8 +24,10 @@ pub enum Role {
     Nft,
     /// Included by an nft file.
     NftInclude,
-    /// The exact form of the captured table in the `.nft` file of the same stem.
+    /// The exact form of the captured table or set in the file of the same stem ([`text_path`]).
     Exact,
+    /// The format of `ipset save`.
+    Ipset,
     /// The format of iptables-save and, by its family, of arptables-save and ebtables-save.
     Iptables(Backend, Family),
     /// Kernel settings or BPF programs: `NAME = VALUE` lines.
@@ -37,7 +41,8 @@ pub fn role(path: &str) -> Role {
     match path.split_once('/') {
         Some(("nft", rest)) if rest.starts_with("include/") => Role::NftInclude,
         Some(("nft", rest)) if rest.ends_with(".nft") => Role::Nft,
-        Some(("nft", rest)) if rest.ends_with(".exact") => Role::Exact,
+        Some(("nft" | "ipset", rest)) if rest.ends_with(".exact") => Role::Exact,
+        Some(("ipset", rest)) if rest.ends_with(".ipset") => Role::Ipset,
         Some(("iptables", "nft-v4.rules")) => Role::Iptables(Backend::NfTables, Family::Ip),
         Some(("iptables", "nft-v6.rules")) => Role::Iptables(Backend::NfTables, Family::Ip6),
         Some(("iptables", "legacy-v4.rules")) => Role::Iptables(Backend::Legacy, Family::Ip),
@@ -78,6 +83,17 @@ pub fn table_stem(key: &TableKey) -> String {
     format!("nft/{}-{}", key.family, encoded(&key.name))
 }
 
+/// The path without its ending of a captured set of ipset.
+pub fn set_stem(name: &Name) -> String {
+    format!("ipset/{}", encoded(name))
+}
+
+/// The path of the text beside an exact form.
+pub fn text_path(exact: &str) -> String {
+    let ending = if exact.starts_with("ipset/") { "ipset" } else { "nft" };
+    format!("{}.{ending}", exact.trim_end_matches(".exact"))
+}
+
 fn encoded(name: &Name) -> String {
     let mut out = String::new();
     for byte in &name.0 {
@@ -100,10 +116,16 @@ pub fn captured(text: &str) -> Vec<u8> {
     format!("{CAPTURED}\n{text}\n").into_bytes()
 }
 
-/// The table's text in a captured file; none if a person wrote the file.
+/// A captured set's file.
+pub fn captured_set(text: &str) -> Vec<u8> {
+    format!("{CAPTURED_SET}\n{text}\n").into_bytes()
+}
+
+/// The table's or set's text in a captured file; none if a person wrote the file.
 pub fn captured_text(content: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(content).ok()?;
-    text.strip_prefix(CAPTURED)?.strip_prefix('\n')?.strip_suffix('\n')
+    let text = text.strip_prefix(CAPTURED).or_else(|| text.strip_prefix(CAPTURED_SET))?;
+    text.strip_prefix('\n')?.strip_suffix('\n')
 }
 
 /// Whether a file is part of the ruleset (a README is not).
@@ -116,10 +138,10 @@ pub fn is_context(path: &str) -> bool {
     matches!(role(path), Role::Context(_))
 }
 
-/// Whether a person wrote any of the nft files (then they are not ours to rewrite).
+/// Whether a person wrote any of the files of nft or of ipset (then they are not ours to rewrite).
 pub fn is_authored(files: &Files) -> bool {
     files.iter().any(|(path, content)| match role(path) {
-        Role::Nft => captured_text(content).is_none(),
+        Role::Nft | Role::Ipset => captured_text(content).is_none(),
         Role::NftInclude => true,
         Role::Exact | Role::Iptables(..) | Role::Context(_) | Role::Other => false,
     })
@@ -143,9 +165,9 @@ pub fn read_exact(content: &[u8]) -> Option<Capture> {
     Capture::from_bytes(&BASE64.decode(encoded).ok()?).ok()
 }
 
-/// A text that nft can read: one that says that no tool could show the table becomes a comment.
+/// A text that nft or ipset can read: one that says that no tool could show the object becomes a comment.
 pub fn loadable(text: &str) -> String {
-    if text.starts_with("table ") { text.to_owned() } else { commented(text) }
+    if text.starts_with("table ") || text.starts_with("create ") { text.to_owned() } else { commented(text) }
 }
 
 /// A text as comment lines.

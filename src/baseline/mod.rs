@@ -10,6 +10,7 @@ mod cache;
 mod compile;
 mod context;
 mod include;
+mod ipset;
 mod layout;
 mod render;
 mod scanner;

@@ -1,16 +1,22 @@
 //! A ruleset into a baseline's files, proved by loading them again.
 //!
-//! Each table is written in the native syntax of the tool that shows it whole. A table that the text
-//! does not give back, whoever prints it, gets an `.exact` file beside its text.
+//! Each table, and each set of ipset, is written in the native syntax of the tool that shows it whole. One that the
+//! text does not give back, whoever prints it, gets an `.exact` file beside its text.
 
 use super::compile::{CompileError, compile};
 use super::context;
-use super::layout::{captured, commented, context_path, exact, iptables_path, loadable, table_stem};
+use super::layout::{
+    Role, captured, captured_set, commented, context_path, exact, iptables_path, loadable, role, set_stem,
+    table_stem,
+};
 use crate::compare;
 use crate::decode::{self, DecodeError};
-use crate::model::{Backend, Capture, Family, Files, Item, Ruleset, TableKey, Text};
-use crate::normalise::{denormalise, normalise};
+use crate::model::{Backend, Capture, Family, Files, Item, Name, Ruleset, Table, TableKey, Text};
+use crate::normalise::{denormalise, ipset, normalise};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The file of a host without rules.
+const EMPTY: &str = "nft/empty.nft";
 
 /// Why a ruleset cannot be written as files.
 #[derive(Debug, thiserror::Error)]
@@ -33,19 +39,46 @@ impl RenderError {
     }
 }
 
+/// What does not come back from its text.
+#[derive(Default)]
+struct NeedsExact {
+    tables: BTreeSet<TableKey>,
+    /// Sets of ipset.
+    sets: BTreeSet<Name>,
+}
+
 /// The files that say what `ruleset` is.
 pub fn render(ruleset: &Ruleset) -> Result<Files, RenderError> {
-    let items: BTreeSet<Item> = ruleset.tables.keys().map(|key| Item::Table(key.clone())).collect();
+    let items: BTreeSet<Item> = ruleset.tables.iter().flat_map(|(key, table)| items(key, table)).collect();
     let texts = decode::decode(ruleset, &items)?;
-    let mut needs_exact = BTreeSet::new();
-    let files = write(ruleset, &texts, &needs_exact);
-    match compile(&files, &ruleset.interfaces) {
-        Ok(capture) => needs_exact.extend(not_given_back(ruleset, &capture, &texts)?),
+    let mut needs_exact = NeedsExact::default();
+    let inexact = texts.iter().filter(|(_, text)| !text.exact);
+    needs_exact.sets.extend(inexact.filter_map(|(item, _)| set_of_ipset(item)));
+    let (files, loaded) = loop {
+        let files = write(ruleset, &texts, &needs_exact);
+        match compiled(&files, ruleset) {
+            // A set whose text does not load is made from its exact form; each has one chance.
+            Err(CompileError::Refused { path, .. })
+                if ruleset_sets(ruleset).any(|name| {
+                    path == format!("{}.ipset", set_stem(name)) && needs_exact.sets.insert(name.clone())
+                }) => {}
+            other => break (files, other),
+        }
+    };
+    match loaded {
+        Ok(capture) => {
+            let lost = not_given_back(ruleset, &capture, &texts)?;
+            if lost.tables.is_empty() && lost.sets.is_subset(&needs_exact.sets) {
+                return Ok(files);
+            }
+            needs_exact.tables.extend(lost.tables);
+            needs_exact.sets.extend(lost.sets);
+        }
         // One table's text does not load: each is tried alone.
         Err(CompileError::Refused { .. }) => {
             for key in ruleset.tables.keys() {
-                if !loads_alone(ruleset, key, &texts)? {
-                    needs_exact.insert(key.clone());
+                if !loads_alone(ruleset, key, &texts, &needs_exact)? {
+                    needs_exact.tables.insert(key.clone());
                 }
             }
         }
@@ -54,60 +87,108 @@ pub fn render(ruleset: &Ruleset) -> Result<Files, RenderError> {
     Ok(write(ruleset, &texts, &needs_exact))
 }
 
-fn loads_alone(ruleset: &Ruleset, key: &TableKey, texts: &BTreeMap<Item, Text>) -> Result<bool, RenderError> {
-    let table = ruleset.tables.get(key).map(|table| (key.clone(), table.clone()));
-    let alone = Ruleset { tables: table.into_iter().collect(), interfaces: ruleset.interfaces.clone() };
-    match compile(&write(&alone, texts, &BTreeSet::new()), &ruleset.interfaces) {
-        Ok(capture) => Ok(not_given_back(&alone, &capture, texts)?.is_empty()),
+/// What the files load to. Where the tools of x_tables fail, nothing is proved of its tables: their text is what was
+/// read, and nothing that was made from it.
+fn compiled(files: &Files, ruleset: &Ruleset) -> Result<Capture, CompileError> {
+    match compile(files, &ruleset.interfaces) {
+        Err(CompileError::Gap(_)) => {
+            let is_legacy = |path: &str| matches!(role(path), Role::Iptables(Backend::Legacy, _));
+            let others = files.iter().filter(|(path, _)| !is_legacy(path));
+            let mut others: Files = others.map(|(path, content)| (path.clone(), content.clone())).collect();
+            others.entry(EMPTY.to_owned()).or_insert_with(|| captured("# no tables"));
+            compile(&others, &ruleset.interfaces)
+        }
+        result => result,
+    }
+}
+
+/// What has a text of its own in the files.
+fn items(key: &TableKey, table: &Table) -> Vec<Item> {
+    match key.backend {
+        Backend::Ipset => table.sets.keys().map(|name| Item::Set(key.clone(), name.clone())).collect(),
+        _ => vec![Item::Table(key.clone())],
+    }
+}
+
+fn ruleset_sets(ruleset: &Ruleset) -> impl Iterator<Item = &Name> {
+    ruleset.tables.get(&TableKey::of_all(Backend::Ipset)).into_iter().flat_map(|table| table.sets.keys())
+}
+
+/// The set of ipset that an item is, or is of.
+fn set_of_ipset(item: &Item) -> Option<Name> {
+    match item {
+        Item::Set(key, name) | Item::SetHead(key, name) | Item::Element(key, name, _)
+            if key.backend == Backend::Ipset =>
+        {
+            Some(name.clone())
+        }
+        _ => None,
+    }
+}
+
+/// With the sets of ipset, which rules name.
+fn loads_alone(
+    ruleset: &Ruleset,
+    key: &TableKey,
+    texts: &BTreeMap<Item, Text>,
+    needs_exact: &NeedsExact,
+) -> Result<bool, RenderError> {
+    let kept = ruleset.tables.iter().filter(|(other, _)| *other == key || other.backend == Backend::Ipset);
+    let tables = kept.map(|(key, table)| (key.clone(), table.clone())).collect();
+    let alone = Ruleset { tables, interfaces: ruleset.interfaces.clone() };
+    let sets = NeedsExact { sets: needs_exact.sets.clone(), ..NeedsExact::default() };
+    match compile(&write(&alone, texts, &sets), &ruleset.interfaces) {
+        Ok(capture) => Ok(!not_given_back(&alone, &capture, texts)?.tables.contains(key)),
         Err(CompileError::Refused { .. }) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
 
-/// The tables that the files do not give back.
+/// The tables and sets that the files do not give back.
 fn not_given_back(
     ruleset: &Ruleset,
     capture: &Capture,
     texts: &BTreeMap<Item, Text>,
-) -> Result<BTreeSet<TableKey>, RenderError> {
+) -> Result<NeedsExact, RenderError> {
     let loaded = normalise(capture).map_err(CompileError::Normalise)?;
     let unmatched = compare::unmatched(&loaded, ruleset);
     let before = decode::decode(&loaded, &unmatched.baseline)?;
     let after = decode::decode(ruleset, &unmatched.live)?;
     let different = compare::compare(&loaded, ruleset, &before, &after);
-    let mut keys: BTreeSet<TableKey> = different
-        .differences
-        .iter()
-        .filter_map(|difference| difference.after.as_ref().or(difference.before.as_ref()))
-        .map(|item| item.table().clone())
-        .collect();
+    let differences = different.differences.iter();
+    let items = differences.filter_map(|found| found.after.as_ref().or(found.before.as_ref()));
+    let mut keys: BTreeSet<TableKey> = items.clone().map(|item| item.table().clone()).collect();
+    let sets = items.filter_map(set_of_ipset).collect();
     let inexact = ruleset.tables.keys().filter(|key| {
         key.backend == Backend::NfTables
             && !texts.get(&Item::Table((*key).clone())).is_some_and(|text| text.exact)
     });
     keys.extend(inexact.cloned());
     keys.retain(|key| key.backend == Backend::NfTables);
-    Ok(keys)
+    Ok(NeedsExact { tables: keys, sets })
 }
 
-fn write(ruleset: &Ruleset, texts: &BTreeMap<Item, Text>, needs_exact: &BTreeSet<TableKey>) -> Files {
+fn write(ruleset: &Ruleset, texts: &BTreeMap<Item, Text>, needs_exact: &NeedsExact) -> Files {
     let mut files = Files::new();
     let mut saves: BTreeMap<(Backend, Family), Vec<&str>> = BTreeMap::new();
     for (key, table) in &ruleset.tables {
+        if key.backend == Backend::Ipset {
+            write_sets(key, table, texts, &needs_exact.sets, &mut files);
+        }
         let Some(text) = texts.get(&Item::Table(key.clone())) else { continue };
         if let Some(path) = context_path(key.backend) {
             files.insert(path.to_owned(), context::file(&text.text));
             continue;
         }
         let is_save = text.text.starts_with('*');
-        if is_save && !needs_exact.contains(key) {
+        if is_save && !needs_exact.tables.contains(key) {
             saves.entry((key.backend, key.family)).or_default().push(&text.text);
             continue;
         }
         let stem = table_stem(key);
         let listing = if is_save { commented(&text.text) } else { loadable(&text.text) };
         files.insert(format!("{stem}.nft"), captured(&listing));
-        if needs_exact.contains(key) {
+        if needs_exact.tables.contains(key) {
             let messages = denormalise(key, table);
             let interfaces = ruleset.interfaces.clone();
             let capture = Capture { messages, interfaces, ..Capture::default() };
@@ -119,7 +200,25 @@ fn write(ruleset: &Ruleset, texts: &BTreeMap<Item, Text>, needs_exact: &BTreeSet
     }
     if !ruleset.tables.keys().any(|key| key.backend.has_tables()) {
         // A host without any rule has a baseline, too: the approved state is "nothing".
-        files.insert("nft/empty.nft".to_owned(), captured("# no tables"));
+        files.insert(EMPTY.to_owned(), captured("# no tables"));
     }
     files
+}
+
+fn write_sets(
+    key: &TableKey,
+    table: &Table,
+    texts: &BTreeMap<Item, Text>,
+    needs_exact: &BTreeSet<Name>,
+    files: &mut Files,
+) {
+    for (name, set) in &table.sets {
+        let Some(text) = texts.get(&Item::Set(key.clone(), name.clone())) else { continue };
+        let stem = set_stem(name);
+        files.insert(format!("{stem}.ipset"), captured_set(&loadable(&text.text)));
+        if needs_exact.contains(name) {
+            let capture = Capture { ipset: Some(ipset::messages(name, set)), ..Capture::default() };
+            files.insert(format!("{stem}.exact"), exact(&capture));
+        }
+    }
 }

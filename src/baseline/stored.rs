@@ -13,6 +13,7 @@ use crate::model::{
 };
 use crate::netlink::nft::set::F_TIMEOUT;
 use crate::normalise::references;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -67,6 +68,8 @@ struct Writer {
 
 impl Writer {
     fn table(&mut self, key: &TableKey, table: &Table) -> Option<()> {
+        // A new field is one more thing to store.
+        let Table { attrs: _, chains: _, sets: _, objects: _, flowtables: _, anonymous: _ } = table;
         self.index.extend_from_slice(&[backend_number(key.backend), key.family.number()]);
         put_bytes(&mut self.index, &key.name.0);
         put_bytes(&mut self.index, &table.attrs);
@@ -126,9 +129,10 @@ impl Writer {
     }
 
     fn set_head(&mut self, set: &Set) {
-        put_u32(&mut self.index, set.flags);
-        self.index.push(u8::from(set.written_by_rules));
-        put_bytes(&mut self.index, &set.attrs);
+        let Set { flags, attrs, elements: _, written_by_rules, order: _ } = set;
+        put_u32(&mut self.index, *flags);
+        self.index.push(u8::from(*written_by_rules));
+        put_bytes(&mut self.index, attrs);
     }
 
     /// Where the next body will be.
@@ -155,13 +159,19 @@ fn member_digests(key: &TableKey, set: &Set) -> Option<Vec<Digest>> {
 fn put_elements(out: &mut Vec<u8>, set: &Set) {
     put_u32(out, set.elements.len() as u32);
     for (key, element) in &set.elements {
-        put_bytes(out, &key.key);
-        put_bytes(out, &key.end);
-        put_u32(out, key.flags);
+        put_key(out, key);
         out.push(u8::from(element.expires));
         put_u32(out, element.attrs.len() as u32);
         element.attrs.iter().for_each(|attrs| put_bytes(out, attrs));
     }
+    put_u32(out, set.order.len() as u32);
+    set.order.iter().for_each(|key| put_key(out, key));
+}
+
+fn put_key(out: &mut Vec<u8>, key: &ElementKey) {
+    put_bytes(out, &key.key);
+    put_bytes(out, &key.end);
+    put_u32(out, key.flags);
 }
 
 fn backend_number(backend: Backend) -> u8 {
@@ -407,7 +417,7 @@ impl Bodies {
         let place = self.places.elements.get(&(key.clone(), name.clone()));
         let (Some(set), Some(place)) = (set, place) else { return Ok(()) };
         if set.elements.is_empty() {
-            set.elements = bytes.parse(*place, read_elements)?;
+            (set.elements, set.order) = bytes.parse(*place, read_elements)?;
         }
         Ok(())
     }
@@ -424,15 +434,14 @@ impl Bodies {
         while let Some(name) = wanted.pop_first() {
             let id = (key.clone(), name.clone());
             if let Some(place) = self.places.anonymous_chains.get(&id) {
-                if !anonymous.chains.contains_key(&name) {
-                    let chain = bytes.parse(*place, read_chain)?;
+                if let Entry::Vacant(free) = anonymous.chains.entry(name) {
+                    let chain = free.insert(bytes.parse(*place, read_chain)?);
                     wanted.extend(chain.rules.iter().flat_map(|rule| references(&rule.attrs)));
-                    anonymous.chains.insert(name, chain);
                 }
-            } else if let Some(place) = self.places.anonymous_sets.get(&id) {
-                if let Some(set) = anonymous.sets.get_mut(&name).filter(|set| set.elements.is_empty()) {
-                    set.elements = bytes.parse(*place, read_elements)?;
-                }
+            } else if let Some(place) = self.places.anonymous_sets.get(&id)
+                && let Some(set) = anonymous.sets.get_mut(&name).filter(|set| set.elements.is_empty())
+            {
+                (set.elements, set.order) = bytes.parse(*place, read_elements)?;
             }
         }
         Ok(())
@@ -449,18 +458,30 @@ fn read_chain(input: &mut Input<'_>) -> Result<Chain, Unreadable> {
     Ok(Chain { attrs, rules })
 }
 
-fn read_elements(input: &mut Input<'_>) -> Result<BTreeMap<ElementKey, Element>, Unreadable> {
+/// A set's elements and their order.
+type Elements = (BTreeMap<ElementKey, Element>, Vec<ElementKey>);
+
+fn read_elements(input: &mut Input<'_>) -> Result<Elements, Unreadable> {
     let mut elements = BTreeMap::new();
     for _ in 0..input.u32()? {
-        let (key, end) = (input.bytes()?.to_vec(), input.bytes()?.to_vec());
-        let (flags, expires) = (input.u32()?, input.byte()? != 0);
+        let key = read_key(input)?;
+        let expires = input.byte()? != 0;
         let mut attrs = Vec::new();
         for _ in 0..input.u32()? {
             attrs.push(input.bytes()?.to_vec());
         }
-        elements.insert(ElementKey { key, end, flags }, Element { expires, attrs });
+        elements.insert(key, Element { expires, attrs });
     }
-    Ok(elements)
+    let mut order = Vec::new();
+    for _ in 0..input.u32()? {
+        order.push(read_key(input)?);
+    }
+    Ok((elements, order))
+}
+
+fn read_key(input: &mut Input<'_>) -> Result<ElementKey, Unreadable> {
+    let (key, end) = (input.bytes()?.to_vec(), input.bytes()?.to_vec());
+    Ok(ElementKey { key, end, flags: input.u32()? })
 }
 
 /// Reads the index as it comes from the disk, without holding it.

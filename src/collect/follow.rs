@@ -53,11 +53,11 @@ impl From<Unfit> for Stop {
 }
 
 /// A consistent reading of the calling thread's namespace; none if it cannot follow an outline (see [`Unfit`]).
-pub fn follow(outline: &Outline) -> Result<Option<Followed>, NftablesError> {
+pub fn follow(outline: &Outline, ipset: &[RawMessage]) -> Result<Option<Followed>, NftablesError> {
     let mut socket = Socket::open(Some(rustix::net::netlink::NETFILTER))?;
     for attempt in 1..=ATTEMPTS {
         let before = generation(&mut socket)?;
-        match attempt_once(&mut socket, outline) {
+        match attempt_once(&mut socket, outline, ipset) {
             Ok((live, shared)) if generation(&mut socket)? == before => {
                 return Ok(Some(Followed { generation: before, live, shared }));
             }
@@ -69,8 +69,12 @@ pub fn follow(outline: &Outline) -> Result<Option<Followed>, NftablesError> {
     Err(NftablesError::Torn)
 }
 
-fn attempt_once(socket: &mut Socket, outline: &Outline) -> Result<(Ruleset, Shared), Stop> {
-    let mut follower = Follower::new(outline);
+fn attempt_once(
+    socket: &mut Socket,
+    outline: &Outline,
+    ipset: &[RawMessage],
+) -> Result<(Ruleset, Shared), Stop> {
+    let mut follower = Follower::new(outline, ipset);
     let mut sets = Vec::new();
     for request in [msg::GETTABLE, msg::GETCHAIN, msg::GETSET] {
         let mut messages = Vec::new();

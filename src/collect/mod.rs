@@ -5,13 +5,13 @@
 
 pub mod bpf;
 mod follow;
+pub mod ipset;
 pub mod legacy;
 pub mod links;
 pub mod nftables;
 pub mod sysctl;
-mod unread;
 
-use crate::model::{Capture, Gap, Outline, SettingsList};
+use crate::model::{Capture, Gap, Outline, RawMessage, SettingsList};
 use crate::sys::netns::{Netns, NetnsError};
 use crate::sys::socket::{Socket, SocketError};
 pub use follow::Followed;
@@ -26,6 +26,9 @@ pub enum CollectError {
     /// nf_tables.
     #[error(transparent)]
     Nftables(#[from] NftablesError),
+    /// The sets of ipset.
+    #[error(transparent)]
+    Ipset(#[from] ipset::IpsetError),
     /// The interface list, without which rules cannot be read.
     #[error("cannot list the network interfaces: {0}")]
     Links(SocketError),
@@ -37,18 +40,43 @@ impl CollectError {
         match self {
             Self::Netns(error) => error.hint(),
             Self::Nftables(error) => error.hint(),
+            Self::Ipset(error) => error.hint(),
             Self::Links(_) => None,
         }
     }
+}
+
+/// Readings of rules and sets before giving up.
+const ATTEMPTS: u32 = 5;
+
+/// nf_tables and the sets of ipset, as they were at one time: a rule names a set by its index, which is another set's
+/// once the rule and its set are gone.
+pub fn rules_and_sets() -> Result<(Capture, Vec<Gap>), CollectError> {
+    let mut socket = Socket::open(Some(rustix::net::netlink::NETFILTER)).map_err(NftablesError::Socket)?;
+    for _ in 0..ATTEMPTS {
+        let mut capture = nftables::capture()?;
+        let mut gaps = Vec::new();
+        match ipset::capture() {
+            Ok(sets) => capture.ipset = Some(sets),
+            Err(error) => gaps.push(error.gap()),
+        }
+        let has_sets = capture.ipset.as_ref().is_some_and(|sets| !sets.is_empty());
+        if !has_sets || nftables::generation(&mut socket)? == capture.generation {
+            return Ok((capture, gaps));
+        }
+    }
+    Err(NftablesError::Torn.into())
 }
 
 /// Reads all of a namespace; with a list, also these kernel settings and the BPF programs. Of a scratch namespace,
 /// those say nothing.
 pub fn capture(netns: &Netns, context: Option<&SettingsList>) -> Result<(Capture, Vec<Gap>), CollectError> {
     netns.run(|| {
-        let nftables = nftables::capture()?;
-        let (beside, gaps) = read_beside(context)?;
-        Ok((Capture { generation: nftables.generation, messages: nftables.messages, ..beside }, gaps))
+        let (rules, mut gaps) = rules_and_sets()?;
+        let (beside, unread) = read_beside(context)?;
+        gaps.extend(unread);
+        let Capture { generation, messages, ipset, .. } = rules;
+        Ok((Capture { generation, messages, ipset, ..beside }, gaps))
     })?
 }
 
@@ -68,7 +96,11 @@ pub struct Glance {
 /// Reads what the generation does not cover, and the generation.
 pub fn glance(netns: &Netns, list: &SettingsList) -> Result<Glance, CollectError> {
     netns.run(|| {
-        let (beside, gaps) = read_beside(Some(list))?;
+        let (mut beside, mut gaps) = read_beside(Some(list))?;
+        match ipset::capture() {
+            Ok(sets) => beside.ipset = Some(sets),
+            Err(error) => gaps.push(error.gap()),
+        }
         let mut socket =
             Socket::open(Some(rustix::net::netlink::NETFILTER)).map_err(NftablesError::Socket)?;
         let generation = nftables::generation(&mut socket)?;
@@ -81,12 +113,17 @@ pub fn netns_cookie(netns: &Netns) -> Option<u64> {
     netns.run(|| Socket::open(None).ok()?.netns_cookie()).ok().flatten()
 }
 
-/// Reads nf_tables along an outline; none if that cannot be done (see [`crate::normalise::Unfit`]).
-pub fn follow(netns: &Netns, outline: &Outline) -> Result<Option<Followed>, CollectError> {
-    Ok(netns.run(|| follow::follow(outline))??)
+/// Reads nf_tables along an outline, in a namespace with these sets of ipset; none if that cannot be done (see
+/// [`crate::normalise::Unfit`]).
+pub fn follow(
+    netns: &Netns,
+    outline: &Outline,
+    ipset: &[RawMessage],
+) -> Result<Option<Followed>, CollectError> {
+    Ok(netns.run(|| follow::follow(outline, ipset))??)
 }
 
-/// Everything but nf_tables, of the calling thread's namespace.
+/// Everything but nf_tables and the sets of ipset, of the calling thread's namespace.
 fn read_beside(context: Option<&SettingsList>) -> Result<(Capture, Vec<Gap>), CollectError> {
     let interfaces = links::interfaces().map_err(CollectError::Links)?;
     let (legacy, mut gaps) = legacy::capture();
@@ -99,9 +136,4 @@ fn read_beside(context: Option<&SettingsList>) -> Result<(Capture, Vec<Gap>), Co
         gaps.extend(unread.into_iter().chain(unseen));
     }
     Ok((capture, gaps))
-}
-
-/// What a namespace holds that is not captured: named as gaps that do not alter the verdict.
-pub fn unread(netns: &Netns) -> Result<Vec<Gap>, CollectError> {
-    Ok(netns.run(unread::gaps)?)
 }

@@ -1,7 +1,9 @@
 //! Applies chosen differences to a ruleset: the approved state with some of the drift in it. Pure.
 
 use super::Difference;
-use crate::model::{Anonymous, Backend, Chain, ChangeKind, Item, Name, Rule, Ruleset, Table, TableKey};
+use crate::model::{
+    Anonymous, Backend, Chain, ChangeKind, ElementKey, Item, Name, Rule, Ruleset, Set, Table, TableKey,
+};
 use crate::netlink::Attrs;
 use crate::netlink::nft::{elem, expr};
 use crate::normalise::{expressions, references, rename_references, verdict_chain};
@@ -111,8 +113,12 @@ fn take_object(target: &mut Ruleset, live: &Ruleset, item: &Item, kind: ChangeKi
         Item::Element(_, name, element) => {
             let from = source.sets.get(name).and_then(|set| set.elements.get(element)).filter(|_| !gone);
             if let Some(set) = table.sets.get_mut(name) {
+                set.order.retain(|key| key != element);
                 match from {
-                    Some(found) => drop(set.elements.insert(element.clone(), found.clone())),
+                    Some(found) => {
+                        place_in_order(set, source.sets.get(name), element);
+                        set.elements.insert(element.clone(), found.clone());
+                    }
                     None => drop(set.elements.remove(element)),
                 }
             }
@@ -129,6 +135,14 @@ fn take_object(target: &mut Ruleset, live: &Ruleset, item: &Item, kind: ChangeKi
             None => drop(table.flowtables.remove(name)),
         },
     }
+}
+
+/// Where elements have an order: after the nearest one that stands before it in the live set.
+fn place_in_order(set: &mut Set, live: Option<&Set>, element: &ElementKey) {
+    let order = live.map_or(&[][..], |live| &live.order[..]);
+    let Some(place) = order.iter().position(|key| key == element) else { return };
+    let before = order[..place].iter().rev().find_map(|key| set.order.iter().position(|known| known == key));
+    set.order.insert(before.map_or(0, |before| before + 1), element.clone());
 }
 
 fn take_chain(table: &mut Table, source: &Table, name: &Name) {

@@ -17,11 +17,11 @@ pub use fingerprint::{Fingerprint, Known};
 pub use settings::settle;
 
 use crate::model::{
-    Backend, Chain, Change, ChangeKind, Digest, Item, Name, ObjectKind, Position, Ruleset, Set, Table,
-    TableKey, Text,
+    Backend, Chain, Change, ChangeKind, Digest, Element, Item, Name, ObjectKind, Position, Ruleset, Set,
+    Table, TableKey, Text,
 };
 use crate::netlink::nft::object;
-use crate::normalise::{is_idle, is_iptables_shaped};
+use crate::normalise::{ipset, is_idle, is_iptables_shaped};
 use align::{Step, TWO, align, align_as, word_similarity};
 use describe::{describe, id_of_bytes};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -214,6 +214,13 @@ impl Tables<'_> {
                 found.push(whole.named(name));
                 continue;
             };
+            if old.has_other_order(new) {
+                // Only the whole shows it.
+                let whole =
+                    Pair::new(kind, set_kind(Some(new)), || Item::Set(self.key.clone(), name.clone()));
+                found.push(whole.named(name));
+                continue;
+            }
             if old.attrs != new.attrs {
                 let item = || Item::SetHead(self.key.clone(), name.clone());
                 found.push(Pair::new(ChangeKind::Modified, set_kind(Some(new)), item).named(name));
@@ -228,12 +235,19 @@ impl Tables<'_> {
         for (key, kind) in keys(&old.elements, &new.elements) {
             let (old, new) = (old.elements.get(key), new.elements.get(key));
             let expired = new.is_none() && old.is_some_and(|element| element.expires);
-            let same = matches!((old, new), (Some(old), Some(new)) if old.attrs == new.attrs);
+            let same = match (old, new) {
+                (Some(old), Some(new)) => old.attrs == new.attrs || self.is_completed(old, new),
+                _ => false,
+            };
             if !expired && !same {
                 let item = || Item::Element(self.key.clone(), name.clone(), key.clone());
                 found.push(Pair::new(kind, ObjectKind::Element, item).named(name));
             }
         }
+    }
+
+    fn is_completed(&self, old: &Element, new: &Element) -> bool {
+        self.key.backend == Backend::Ipset && ipset::is_completed(old, new)
     }
 
     fn chains(&self, found: &mut Vec<Pair>) {

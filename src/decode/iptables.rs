@@ -4,9 +4,9 @@
 //! print native rules wrongly (`ip saddr @set drop` as `-j DROP`). So their lines are used only where loading
 //! them again gives the same bytes; for other rules nft's text stands.
 
-use super::scratch;
-use super::selection::TableSelection;
-use crate::collect::nftables;
+use super::selection::{self, TableSelection};
+use super::{ipset, scratch};
+use crate::collect;
 use crate::model::{Capture, Chain, Family, Item, Name, Ruleset, Table, TableKey, Text};
 use crate::normalise::{is_ebtables_policy, is_idle, is_iptables_shaped, normalise, parse_save};
 use crate::tool::{Tool, ToolError};
@@ -28,6 +28,7 @@ pub struct Saved {
 /// Saves a table of the calling thread's (scratch) namespace with iptables-nft; none if the table is
 /// not iptables' or the tool cannot print it.
 pub fn save(key: &TableKey, table: &Table, selection: &TableSelection) -> Option<Saved> {
+    let sets = selection::sets_of_ipset(table, selection);
     if !is_iptables_shaped(key, table) {
         return None;
     }
@@ -40,7 +41,7 @@ pub fn save(key: &TableKey, table: &Table, selection: &TableSelection) -> Option
         }
     };
     let parsed = parse_save(&text);
-    let again = reload(key, &text);
+    let again = reload(key, &text, &sets);
     let mut saved = Saved {
         key: key.clone(),
         text: crate::model::text_from_kernel(&text),
@@ -200,7 +201,7 @@ fn has_commit(family: Family) -> bool {
 }
 
 /// What the text gives when it is loaded again, in another scratch namespace.
-fn reload(key: &TableKey, text: &[u8]) -> Option<Table> {
+fn reload(key: &TableKey, text: &[u8], sets: &BTreeSet<Name>) -> Option<Table> {
     let attempt = || -> Result<Ruleset, Box<dyn std::error::Error + Send + Sync>> {
         let netns = scratch(&BTreeMap::new())?;
         let capture = netns.run(|| -> Result<Capture, Box<dyn std::error::Error + Send + Sync>> {
@@ -209,8 +210,9 @@ fn reload(key: &TableKey, text: &[u8]) -> Option<Table> {
                 _ => line.to_vec(),
             });
             let text = text.collect::<Vec<_>>().join(&b'\n');
+            ipset::stand_ins(sets)?;
             Tool::find(program(key.family, Verb::Restore))?.scratch().input(text).run()?;
-            Ok(nftables::capture()?)
+            Ok(collect::rules_and_sets()?.0)
         })??;
         Ok(normalise(&capture)?)
     };

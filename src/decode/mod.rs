@@ -7,6 +7,7 @@
 
 mod context;
 mod guard;
+mod ipset;
 mod iptables;
 mod json;
 mod listing;
@@ -15,8 +16,8 @@ mod selftest;
 mod transplant;
 
 use crate::collect::{CollectError, links};
-use crate::model::{Backend, Digest, Item, Name, Ruleset, Table, TableKey, Text, text_from_kernel};
-use crate::normalise::{hides_bytes, references};
+use crate::model::{Backend, Digest, Item, Name, Ruleset, Set, Table, TableKey, Text, text_from_kernel};
+use crate::normalise::{hides_bytes, references, xt_set};
 use crate::sys::netns::{Netns, NetnsError};
 use crate::sys::socket::{Socket, SocketError};
 use crate::tool::{Tool, ToolError};
@@ -79,6 +80,7 @@ impl DecodeError {
 pub fn decode(ruleset: &Ruleset, items: &BTreeSet<Item>) -> Result<BTreeMap<Item, Text>, DecodeError> {
     let mut texts = BTreeMap::new();
     let mut native = Vec::new();
+    let mut of_sets = Vec::new();
     for item in items {
         let text = match item.table().backend {
             Backend::NfTables => {
@@ -87,11 +89,20 @@ pub fn decode(ruleset: &Ruleset, items: &BTreeSet<Item>) -> Result<BTreeMap<Item
             }
             Backend::Legacy => iptables::legacy_text(ruleset, item),
             Backend::Sysctl | Backend::Bpf => context::text(ruleset, item),
-            Backend::Ipset => None,
+            Backend::Ipset => {
+                of_sets.push(item);
+                continue;
+            }
         };
         let text = text.map(|text| Text::new(text, true));
         let text = text.unwrap_or_else(|| unshown(ruleset, item, "it is not in the reading"));
         texts.insert(item.clone(), text);
+    }
+    if !of_sets.is_empty() {
+        for (item, text) in ipset::texts(ruleset, &of_sets)? {
+            let text = text.unwrap_or_else(|reason| unshown(ruleset, &item, &reason));
+            texts.insert(item, text);
+        }
     }
     decode_native(ruleset, &native, &mut texts)?;
     Ok(texts)
@@ -199,16 +210,20 @@ fn list_in_scratch(ruleset: &Ruleset, items: &[&Item]) -> Result<BTreeMap<Item, 
     }
     let interfaces =
         selection::interfaces(ruleset, selected.iter().map(|(_, table, chosen, _)| (*table, chosen)));
-    let mut batch = transplant::Batch::new();
     let mut hinted = BTreeSet::new();
+    let mut named_sets = BTreeSet::new();
     for (key, table, selection, _) in &selected {
         let whole = selection.sets.iter().filter(|(_, with_elements)| **with_elements).map(|(name, _)| name);
         let sized = whole.filter(|name| table.sets.get(name).and_then(transplant::size_hint).is_some());
         hinted.extend(sized.map(|name| (format!("table {key} {{"), name.to_string())));
-        batch.add_table(key, &guard::without_line_breaks(table), selection);
+        named_sets.extend(selection::sets_of_ipset(table, selection));
     }
     let netns = scratch(&interfaces)?;
     netns.run(|| -> Result<_, DecodeError> {
+        let mut batch = transplant::Batch::new(ipset::stand_ins(&named_sets)?);
+        for (key, table, selection, _) in &selected {
+            batch.add_table(key, &guard::without_line_breaks(table), selection);
+        }
         // The socket stays open while the tools run: a table with the owner flag lives as long as it.
         let _owner = load(batch)?;
         let output = Tool::find("nft")?.scratch().args(["-s", "-a", "list", "ruleset"]).run()?;
@@ -263,12 +278,20 @@ fn load(batch: transplant::Batch) -> Result<Socket, DecodeError> {
 
 /// Sends all of a ruleset's nf_tables into the calling thread's namespace (a scratch one).
 pub fn transplant(ruleset: &Ruleset) -> Result<Socket, DecodeError> {
-    let mut batch = transplant::Batch::new();
+    let native = ruleset.tables.iter().filter(|(key, _)| key.backend == Backend::NfTables);
+    let rules = native.flat_map(|(_, table)| table.chains.values().chain(table.anonymous.chains.values()));
+    let named_sets = rules.flat_map(|chain| &chain.rules).flat_map(xt_set::used).collect();
+    let mut batch = transplant::Batch::new(ipset::stand_ins(&named_sets)?);
     for (key, table) in ruleset.tables.iter().filter(|(key, _)| key.backend == Backend::NfTables) {
         let whole = Item::Table(key.clone());
         batch.add_table(key, table, &selection::close(table, std::iter::once(&whole)));
     }
     load(batch)
+}
+
+/// Makes a set of ipset in the calling thread's namespace (a scratch one).
+pub fn make_set(name: &Name, set: &Set) -> Result<(), DecodeError> {
+    ipset::Maker::new()?.make(name, set).map_err(|error| ipset::refused(name, error))
 }
 
 /// The interfaces that `transplant` of this ruleset needs, name to index.

@@ -138,6 +138,16 @@ impl TableSelection {
     }
 }
 
+/// The sets of ipset that the selected rules name.
+pub fn sets_of_ipset(table: &Table, selection: &TableSelection) -> BTreeSet<Name> {
+    let selected = selection.chains.iter().filter_map(|(name, places)| {
+        let chain = table.chains.get(name)?;
+        Some(places.iter().filter_map(|place| chain.rules.get(*place)))
+    });
+    let bound = table.anonymous.chains.values().flat_map(|chain| &chain.rules);
+    selected.flatten().chain(bound).flat_map(crate::normalise::xt_set::used).collect()
+}
+
 fn object_type(set_attrs: &[u8]) -> Option<u32> {
     Attrs(set_attrs).find(set::OBJ_TYPE)?.be32()
 }

@@ -10,7 +10,7 @@ use crate::netlink::nft::{
     self, chain, elem, expr, flowtable, kind, msg, nfgenmsg, object, rule, set, table,
 };
 use crate::netlink::{AttrWriter, Attrs, flags, put_message};
-use crate::normalise::{element_lists, expressions, map_expressions, references};
+use crate::normalise::{element_lists, expressions, map_expressions, references, xt_set};
 use std::collections::BTreeMap;
 
 /// `NFTA_VERDICT_CHAIN_ID`.
@@ -25,18 +25,14 @@ pub struct Batch {
     /// What the message with this sequence number makes, in words, for error messages.
     described: Vec<String>,
     next_id: u32,
-}
-
-impl Default for Batch {
-    fn default() -> Self {
-        Self::new()
-    }
+    /// The indices that the sets of ipset have where the batch is sent.
+    sets: BTreeMap<Name, u16>,
 }
 
 impl Batch {
-    /// An empty batch.
-    pub fn new() -> Self {
-        let mut batch = Self { bytes: Vec::new(), described: Vec::new(), next_id: 0 };
+    /// An empty batch, for a namespace in which the sets of ipset have these indices.
+    pub fn new(sets: BTreeMap<Name, u16>) -> Self {
+        let mut batch = Self { bytes: Vec::new(), described: Vec::new(), next_id: 0, sets };
         batch.frame(nft::BATCH_BEGIN, "begin");
         batch
     }
@@ -205,7 +201,7 @@ impl Batch {
             Target::Named(name) => attrs.string(rule::CHAIN, &name.0),
             Target::Bound(id) => attrs.be32(rule::CHAIN_ID, id),
         };
-        attrs.raw(&sendable(&source.attrs, &bound));
+        attrs.raw(&sendable(&source.attrs, &bound, &self.sets));
         if let Some((protocol, inverted)) = compat_protocol(&source.attrs) {
             attrs.nested(rule::COMPAT, |compat| {
                 compat.be32(rule::COMPAT_PROTO, protocol);
@@ -257,7 +253,7 @@ impl Target<'_> {
 }
 
 /// The rule's attributes in the form in which the kernel takes them back.
-fn sendable(rule_attrs: &[u8], bound: &BTreeMap<Name, u32>) -> Vec<u8> {
+fn sendable(rule_attrs: &[u8], bound: &BTreeMap<Name, u32>, sets: &BTreeMap<Name, u16>) -> Vec<u8> {
     map_expressions(rule_attrs, |expression| {
         let name = expression.find(expr::NAME)?;
         let data = expression.find(expr::DATA)?.nested();
@@ -266,7 +262,7 @@ fn sendable(rule_attrs: &[u8], bound: &BTreeMap<Name, u32>) -> Vec<u8> {
             b"dynset" => dynset(data)?,
             b"exthdr" => exthdr(data)?,
             b"osf" => osf(data)?,
-            _ => return None,
+            _ => return xt_set::indexed(expression, sets),
         };
         let mut out = AttrWriter::new();
         out.put(expr::NAME, name.payload);

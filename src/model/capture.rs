@@ -12,10 +12,10 @@ const MAGIC: &[u8] = b"fwdrift-capture/1\n";
 /// First bytes of the form that has the other sources, too.
 const MAGIC_2: &[u8] = b"fwdrift-capture/2\n";
 
-/// One nf_tables message: its type, its family and its attributes.
+/// One message of nf_tables or of ipset: its type, its family and its attributes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawMessage {
-    /// `enum nf_tables_msg_types`, for example `netlink::nft::msg::NEWRULE`.
+    /// `enum nf_tables_msg_types` or `enum ipset_cmd`, for example `netlink::nft::msg::NEWRULE`.
     pub kind: u8,
     /// `nfgen_family`.
     pub family: u8,
@@ -54,8 +54,9 @@ pub struct Capture {
     pub messages: Vec<RawMessage>,
     /// The tables of iptables-legacy that /proc names.
     pub legacy: Vec<LegacyTable>,
-    /// The sets of ipset: for each, `IPSET_CMD_CREATE` and `IPSET_CMD_ADD` messages as `IPSET_CMD_LIST` gave
-    /// their attributes. None if they were not asked for.
+    /// The sets of ipset: for each an `IPSET_CMD_CREATE` message with the attributes of its head, then
+    /// `IPSET_CMD_ADD` messages with its name and lists of members (`IPSET_ATTR_ADT`), as `IPSET_CMD_LIST` gave them.
+    /// None if they were not asked for, or could not be read.
     pub ipset: Option<Vec<RawMessage>>,
     /// Kernel settings. None if they were not asked for.
     pub sysctl: Option<Vec<ContextObject>>,

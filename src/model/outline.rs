@@ -28,6 +28,8 @@ pub struct Shared {
     pub chains: BTreeSet<(TableKey, Name)>,
     /// Sets in the outline's `elements` that the reading has in full, because they differ.
     pub other_elements: Vec<SetName>,
+    /// Sets of ipset to which the reading's rules add members.
+    pub written_ipsets: BTreeSet<Name>,
 }
 
 impl Outline {

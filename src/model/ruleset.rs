@@ -235,8 +235,10 @@ pub struct Set {
     pub attrs: Vec<u8>,
     /// Its elements by identity.
     pub elements: BTreeMap<ElementKey, Element>,
-    /// Whether a rule of its table adds or deletes elements (`update @set { … }`).
+    /// Whether a rule adds or deletes elements (`update @set { … }`, `-j SET`).
     pub written_by_rules: bool,
+    /// The order of the elements, where it means something: in a `list:set` of ipset. Empty in all others.
+    pub order: Vec<ElementKey>,
 }
 
 /// What makes an element the same one.
@@ -292,6 +294,7 @@ impl Table {
         for (name, set) in &self.sets {
             parts.push(Digest::of([&b"set"[..], &name.0, &set.attrs]));
             parts.extend(set.lasting_elements().map(|(key, element)| element.digest(key)));
+            parts.extend(set.lasting_order().map(|key| Digest::of([&b"next"[..], &key.key])));
         }
         for ((kind, name), object) in &self.objects {
             parts.push(Digest::of([&b"object"[..], &kind.to_le_bytes(), &name.0, &object.attrs]));
@@ -300,6 +303,11 @@ impl Table {
             parts.push(Digest::of([&b"flowtable"[..], &name.0, &flowtable.attrs]));
         }
         Digest::of(parts.iter().map(|part| &part.0[..]))
+    }
+
+    /// All rules, also those of chains that belong to other rules.
+    pub fn rules_mut(&mut self) -> impl Iterator<Item = &mut Rule> {
+        self.chains.values_mut().chain(self.anonymous.chains.values_mut()).flat_map(|chain| &mut chain.rules)
     }
 
     /// How many rules its chains hold.
@@ -320,6 +328,24 @@ impl Set {
     pub fn is_map(&self) -> bool {
         use crate::netlink::nft::set::{F_MAP, F_OBJECT};
         self.flags & (F_MAP | F_OBJECT) != 0
+    }
+
+    /// Whether the elements that last on both sides stand in another order. Where the packet path decides on the
+    /// elements, it decides on their order.
+    pub fn has_other_order(&self, other: &Self) -> bool {
+        let common = |one: &'_ Self, two: &Self| -> Vec<ElementKey> {
+            one.lasting_order().filter(|key| two.elements.contains_key(*key)).cloned().collect()
+        };
+        !self.is_dynamic() && !other.is_dynamic() && common(self, other) != common(other, self)
+    }
+
+    /// The [`Set::order`] of the [`Set::lasting_elements`].
+    pub fn lasting_order(&self) -> impl Iterator<Item = &ElementKey> {
+        let dynamic = self.is_dynamic();
+        let lasts = move |key: &&ElementKey| {
+            !dynamic && self.elements.get(*key).is_some_and(|element| !element.expires)
+        };
+        self.order.iter().filter(lasts)
     }
 
     /// The elements whose presence somebody decided: none of a dynamic set, none that expires.

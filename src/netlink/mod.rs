@@ -3,13 +3,16 @@
 //! Role: the one place that knows alignment, headers and nesting (linux/netlink.h), and the
 //! attribute numbers of nf_tables (linux/netfilter/nf_tables.h). Pure: sockets are in `sys::socket`.
 
+pub mod ipset;
 pub mod nft;
 
 use std::ops::ControlFlow;
 
 /// Set on attributes that hold attributes; nf_tables sets it unreliably, so it is masked when read.
 const NLA_F_NESTED: u16 = 1 << 15;
-const NLA_TYPE_MASK: u16 = !(NLA_F_NESTED | 1 << 14);
+/// Set on numbers in network byte order; ipset refuses numbers without it.
+const NLA_F_NET_BYTEORDER: u16 = 1 << 14;
+const NLA_TYPE_MASK: u16 = !(NLA_F_NESTED | NLA_F_NET_BYTEORDER);
 const NLMSG_HEADER: usize = 16;
 const NLA_HEADER: usize = 4;
 
@@ -175,6 +178,11 @@ impl AttrWriter {
     /// Appends a big-endian 32-bit number.
     pub fn be32(&mut self, kind: u16, value: u32) -> &mut Self {
         self.put(kind, &value.to_be_bytes())
+    }
+
+    /// Appends a number that says itself that it is in network byte order, as ipset wants it.
+    pub fn net(&mut self, kind: u16, payload: &[u8]) -> &mut Self {
+        self.put(kind | NLA_F_NET_BYTEORDER, payload)
     }
 
     /// Appends an attribute whose payload is the list that `fill` writes.

@@ -215,6 +215,7 @@ pub mod expr {
     pub const CMP_DATA: u16 = 3;
     pub const LOG_PREFIX: u16 = 2;
     pub const XT_NAME: u16 = 1;
+    pub const XT_REV: u16 = 2;
     pub const XT_INFO: u16 = 3;
 }
 

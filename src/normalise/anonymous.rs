@@ -149,12 +149,11 @@ pub fn map_expressions(rule_attrs: &[u8], replace: impl Fn(Attrs<'_>) -> Option<
         }
         out.nested(rule::EXPRESSIONS, |list| {
             for expression in attr.nested().flatten() {
-                match replace(expression.nested()) {
-                    None => list.put(expression.kind, expression.payload),
-                    Some(new) => list.nested(expression.kind, |inner| {
-                        inner.raw(&new);
-                    }),
-                };
+                let new = replace(expression.nested());
+                // Both in the form that the kernel and `strip` give: equal rules have equal bytes.
+                list.nested(expression.kind, |inner| {
+                    inner.raw(new.as_deref().unwrap_or(expression.payload));
+                });
             }
         });
     }

@@ -4,9 +4,9 @@
 //! outline's next one. A rule that the outline's chain has nowhere is kept in full, because somebody
 //! will want to read it.
 
-use super::{NormaliseError, add, anonymous, elements, strip};
+use super::{NormaliseError, add, anonymous, elements, ipset, strip, xt_set};
 use crate::model::outline::{SetName, Shared};
-use crate::model::{Backend, Digest, Family, Name, Outline, Rule, Ruleset, Set, TableKey};
+use crate::model::{Backend, Digest, Family, Name, Outline, RawMessage, Rule, Ruleset, Set, TableKey};
 use crate::netlink::nft::{self, msg, set};
 use crate::netlink::{AttrWriter, Attrs, Malformed};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -44,6 +44,8 @@ pub struct Follower<'o> {
     shared: Shared,
     anonymous: BTreeMap<TableKey, HashMap<Name, AnonymousSet>>,
     written: BTreeSet<SetName>,
+    /// The sets of ipset by their indices.
+    ipsets: BTreeMap<u16, Name>,
     chain: Option<FollowedChain<'o>>,
     rule: AttrWriter,
 }
@@ -87,9 +89,10 @@ struct FollowedChain<'o> {
 }
 
 impl<'o> Follower<'o> {
-    /// A reading that follows `outline`.
-    pub fn new(outline: &'o Outline) -> Self {
+    /// A reading that follows `outline`, in a namespace with these sets of ipset (messages of a capture).
+    pub fn new(outline: &'o Outline, ipset: &[RawMessage]) -> Self {
         Self {
+            ipsets: ipset::names(ipset),
             outline,
             live: Ruleset::default(),
             shared: Shared::default(),
@@ -196,9 +199,13 @@ impl<'o> Follower<'o> {
         let Some(chain) = self.chain.as_mut() else { return Err(Unfit::Malformed) };
         self.rule.clear();
         strip::rule_into(&mut self.rule, attrs)?;
-        let stripped = self.rule.as_bytes();
+        let named = xt_set::with_names(self.rule.as_bytes(), &self.ipsets);
+        let stripped = named.as_deref().unwrap_or(self.rule.as_bytes());
         if memchr::memmem::find(stripped, b"dynset\0").is_some() {
             self.written.extend(anonymous::written_sets(stripped).map(|set| (chain.key.clone(), set)));
+        }
+        if !self.ipsets.is_empty() {
+            self.shared.written_ipsets.extend(xt_set::written(stripped));
         }
         let digest = match self.anonymous.get(&chain.key) {
             None => Digest::of([stripped]),

@@ -9,9 +9,11 @@ mod context;
 mod denormalise;
 mod elements;
 mod follow;
+pub mod ipset;
 mod legacy;
 mod shape;
 mod strip;
+pub mod xt_set;
 
 pub use anonymous::{expressions, map_expressions, references, rename_references, verdict_chain};
 pub use denormalise::{denormalise, element_lists};
@@ -29,7 +31,7 @@ use std::collections::BTreeSet;
 
 /// A message that does not have the form that the kernel documents.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the kernel sent an nf_tables {what} that cannot be understood")]
+#[error("the kernel sent a {what} that cannot be understood")]
 pub struct NormaliseError {
     /// The kind of object.
     what: &'static str,
@@ -44,8 +46,12 @@ pub fn normalise(capture: &Capture) -> Result<Ruleset, NormaliseError> {
         let family = Family::from_number(message.family).ok_or_else(error)?;
         add(&mut ruleset, family, message.kind, Attrs(&message.attrs)).map_err(|Malformed| error())?;
     }
+    let names = capture.ipset.as_deref().map(ipset::names).unwrap_or_default();
     for table in ruleset.tables.values_mut() {
         elements::pair_intervals(table);
+        if !names.is_empty() {
+            xt_set::name_sets(table, &names);
+        }
         anonymous::fold(table);
         mark_written_sets(table);
     }
@@ -53,6 +59,11 @@ pub fn normalise(capture: &Capture) -> Result<Ruleset, NormaliseError> {
         let key =
             TableKey { backend: Backend::Legacy, family: legacy.family, name: Name(legacy.table.clone()) };
         ruleset.tables.insert(key, legacy::parse(&legacy.text));
+    }
+    if let Some(messages) = capture.ipset.as_deref().filter(|messages| !messages.is_empty()) {
+        let mut sets = ipset::table(messages).map_err(|Malformed| NormaliseError { what: "set of ipset" })?;
+        mark_sets_written_by_iptables(&mut sets, &ruleset);
+        ruleset.tables.insert(TableKey::of_all(Backend::Ipset), sets);
     }
     for backend in [Backend::Sysctl, Backend::Bpf] {
         if let Some(objects) = capture.context(backend) {
@@ -71,16 +82,32 @@ fn mark_written_sets(table: &mut Table) {
     }
 }
 
+/// Finds the sets of ipset whose members are the packet path's.
+fn mark_sets_written_by_iptables(sets: &mut Table, ruleset: &Ruleset) {
+    let mut written = BTreeSet::new();
+    for (key, table) in &ruleset.tables {
+        for rule in table.chains.values().chain(table.anonymous.chains.values()).flat_map(|c| &c.rules) {
+            match key.backend {
+                Backend::NfTables => written.extend(xt_set::written(&rule.attrs)),
+                _ => written.extend(xt_set::written_by_line(&rule.attrs)),
+            }
+        }
+    }
+    for (_, set) in sets.sets.iter_mut().filter(|(name, _)| written.contains(name)) {
+        set.written_by_rules = true;
+    }
+}
+
 fn describe(kind: u8) -> &'static str {
     match kind {
-        msg::NEWTABLE => "table",
-        msg::NEWCHAIN => "chain",
-        msg::NEWRULE => "rule",
-        msg::NEWSET => "set",
-        msg::NEWSETELEM => "set element",
-        msg::NEWOBJ => "object",
-        msg::NEWFLOWTABLE => "flowtable",
-        _ => "message",
+        msg::NEWTABLE => "nf_tables table",
+        msg::NEWCHAIN => "nf_tables chain",
+        msg::NEWRULE => "nf_tables rule",
+        msg::NEWSET => "nf_tables set",
+        msg::NEWSETELEM => "nf_tables set element",
+        msg::NEWOBJ => "nf_tables object",
+        msg::NEWFLOWTABLE => "nf_tables flowtable",
+        _ => "nf_tables message",
     }
 }
 

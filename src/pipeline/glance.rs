@@ -18,7 +18,7 @@ use crate::config::Settings;
 use crate::decode;
 use crate::ledger::{BaselineId, Repository};
 use crate::model::{
-    Backend, BaselineRef, Change, CheckResult, Gap, Item, Outline, Ruleset, SettingsList, Summary,
+    Backend, BaselineRef, Change, CheckResult, Gap, Item, Outline, Ruleset, SettingsList, Summary, TableKey,
 };
 use crate::normalise::normalise;
 use crate::record::Memory;
@@ -51,7 +51,6 @@ pub(super) fn glance(
     let settings_file = id.file.clone().map(|content| (settings_path.to_owned(), content));
     let list = context::listed(&settings_file.into_iter().collect(), &id.policy)?;
     let mut glance = collect::glance(&netns, &list)?;
-    glance.gaps.extend(collect::unread(&netns)?);
     if !memory.gaps.is_empty() || !blinding(&glance.gaps).is_empty() {
         return Ok(None);
     }
@@ -115,10 +114,13 @@ impl Sight<'_> {
             Ok(baseline.map(|baseline| baseline.files).unwrap_or_default())
         };
         let Some(stored) = cache.stored(&self.id.tree, &interfaces, files)? else { return Ok(None) };
-        let Some(Followed { generation, mut live, shared }) = collect::follow(netns, stored.outline())?
-        else {
+        let ipset = glance.beside.ipset.as_deref().unwrap_or_default();
+        let Some(followed) = collect::follow(netns, stored.outline(), ipset)? else { return Ok(None) };
+        let Followed { generation, mut live, shared } = followed;
+        // A rule names a set by its index, which another set may have by now.
+        if !ipset.is_empty() && generation != glance.generation {
             return Ok(None);
-        };
+        }
         let remembered = Memory {
             time: self.look.time,
             full_look: Some(self.look.time),
@@ -129,6 +131,10 @@ impl Sight<'_> {
         self.look.generation = generation;
         live.interfaces = interfaces;
         live.tables.extend(beside.tables);
+        let sets = live.tables.get_mut(&TableKey::of_all(Backend::Ipset));
+        for (name, set) in sets.into_iter().flat_map(|table| &mut table.sets) {
+            set.written_by_rules |= shared.written_ipsets.contains(name);
+        }
         let (mut outline, bodies) = stored.into_parts();
         outline.without(&shared);
         Context::settle(self.list.clone(), &mut live, &mut outline.ruleset, &mut self.gaps);

@@ -15,8 +15,8 @@ use crate::config::Settings;
 use crate::decode::{self, DecodeError};
 use crate::ledger::{Baseline, HostName, Repository};
 use crate::model::{
-    Author, Backend, BaselineRef, Change, CheckResult, Digest, Evidence, Gap, Ruleset, Source, Summary,
-    Table, TableKey, Verdict,
+    Author, Backend, BaselineRef, Capture, Change, CheckResult, Digest, Evidence, Gap, Ruleset, Source,
+    Summary, Table, TableKey, Verdict,
 };
 use crate::netlink::Attrs;
 use crate::netlink::nft::table;
@@ -69,17 +69,17 @@ pub(super) fn examine(
     let captured_at = Utc::now();
     let list = context::listed(&baseline.files, &baseline.policy)?;
     let (capture, mut gaps) = collect::capture(&netns, Some(&list))?;
-    gaps.extend(collect::unread(&netns)?);
     let mut live = normalise(&capture)?;
-    let beside = beside(&live, &beside_digest(&live, &capture.interfaces));
+    let rest = Capture { messages: Vec::new(), ..capture };
+    let beside = beside(&live, &beside_digest(&normalise(&rest)?, &rest.interfaces));
     let cache = Cache::new(repository.cache_dir(), access);
-    let mut approved = cache.approved(&baseline.tree, &baseline.files, &capture.interfaces)?;
+    let mut approved = cache.approved(&baseline.tree, &baseline.files, &rest.interfaces)?;
     let memory = remembered(repository, host)?;
     let unseen = stand_in(&mut live, &approved, &gaps);
     let context = Context::settle(list, &mut live, &mut approved, &mut gaps);
     let Comparison { mut differences, re_encoded } = compared(&approved, &live, &known(memory.as_ref()))?;
     keep_names(&mut differences, &approved, &live, memory.as_ref());
-    let look = Look { boot_id: history::boot_id(), generation: capture.generation, time: captured_at };
+    let look = Look { boot_id: history::boot_id(), generation: rest.generation, time: captured_at };
     let mut changes: Vec<Change> = differences.iter().map(|d| d.change.clone()).collect();
     for change in memory.iter().flat_map(|memory| &memory.open) {
         if change.is_beside_nf_tables()

@@ -2,7 +2,8 @@
 //!
 //! Input: the changes and the baseline; output: commands for people. Three rules: no command may flush
 //! a firewall by surprise, no text of a rule ever becomes part of a command (it may hold anything), and a
-//! command that is pasted before its `N`, `RULE` or `FILE` was filled in fails and does nothing.
+//! command that is pasted before its `N`, `RULE` or `FILE` was filled in fails and does nothing. A member of a set
+//! of ipset is no rule: it becomes words for the shell, each quoted ([`ipset`]).
 
 mod context;
 
@@ -10,6 +11,8 @@ use super::Options;
 use super::escape::shell_word;
 use super::wording::{count, short};
 use crate::model::{BaselineRef, Change, ChangeKind, ObjectKind, Source};
+
+mod ipset;
 
 /// Different places (chains, sets, tables) for which commands are spelled out.
 const PLACES: usize = 3;
@@ -89,6 +92,7 @@ fn way(change: &Change) -> Vec<Step> {
     match change.source {
         Source::Sysctl => return vec![context::setting(change)],
         Source::Bpf => return context::program(change),
+        Source::Ipset => return ipset::way(change),
         _ => {}
     }
     let words = (name(&change.family), name(&change.table), change.chain.as_deref().map(name));

@@ -73,6 +73,7 @@ impl ToolError {
                 "journalctl" => {
                     "install auditd, whose log fwdrift reads, or run on a systemd host".to_owned()
                 }
+                "ipset" => "install it (package ipset)".to_owned(),
                 other if other.starts_with("ip") => "install it (package iptables)".to_owned(),
                 other => format!("install it (package {other})"),
             }),

@@ -103,18 +103,3 @@ fn the_printed_way_back_of_a_flipped_policy_puts_it_back_and_touches_nothing_els
     host.sh(&inside);
     host.check(0);
 }
-
-#[test]
-fn sets_of_ipset_are_named_as_not_compared_and_do_not_alter_the_verdict() {
-    let host = Host::new(RULES);
-    assert_eq!(host.check(0)["gaps"], serde_json::json!([]));
-    host.sh("ipset create blocked hash:ip; ipset add blocked 192.0.2.1; ipset create other hash:ip");
-    let gaps = &host.check(0)["gaps"];
-    assert_eq!((&gaps[0]["source"], &gaps[0]["blinds_verdict"]), (&"ipset".into(), &false.into()));
-    assert!(gaps[0]["reason"].as_str().unwrap().starts_with("2 sets"), "{gaps}");
-    let said = host.run(&["check"]).ended(0);
-    assert!(said.contains("IN SYNC") && said.contains("ipset"), "{said}");
-    // It is said each time, and no event each time.
-    host.record();
-    assert_eq!(host.record(), Vec::<Value>::new());
-}

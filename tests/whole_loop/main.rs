@@ -15,6 +15,7 @@ mod check_names;
 mod check_quiet;
 mod context;
 mod diff;
+mod ipset;
 mod leaves_no_trace;
 mod reading;
 mod record;

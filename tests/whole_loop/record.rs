@@ -172,13 +172,27 @@ fn an_element_that_came_and_one_that_expired_between_two_looks_are_both_told() {
 
 /// Runs the program where `iptables-legacy-save` fails, in a mount namespace of its own.
 fn blind(host: &Host, args: &str) -> std::process::Output {
+    with_other_tool(host, "touch", args)
+}
+
+/// Runs the program with another `iptables-legacy` than the host's; it cannot save if `mark` makes a mark.
+fn with_other_tool(host: &Host, mark: &str, args: &str) -> std::process::Output {
     let tools = host.path("tools");
     let script = format!(
         "mkdir -p {tools}; real=$(readlink -f /usr/sbin/iptables-legacy)
-         test -e {tools}/multi || cp $real {tools}/multi
-         for name in iptables-legacy iptables-legacy-restore; do ln -sf multi {tools}/$name; done
-         printf '#!/bin/sh\\ncase $0 in *-save) echo no save >&2; exit 1;; esac\\ntest \"$1\" != ${{0##*/}} || shift\\nexec {tools}/${{0##*/}} \"$@\"\\n' > {tools}/wrapper
-         chmod +x {tools}/wrapper; mount --bind {tools}/wrapper $real
+         if ! test -e {tools}/wrapper; then
+             cp $real {tools}/multi
+             for name in iptables-legacy iptables-legacy-restore iptables-legacy-save; do
+                 ln -sf multi {tools}/$name
+             done
+             {{ echo '#!/bin/sh'
+                echo 'case $0 in *-save) ! test -e {tools}/broken || {{ echo no save >&2; exit 1; }};; esac'
+                echo 'test \"$1\" != ${{0##*/}} || shift'
+                echo 'exec {tools}/${{0##*/}} \"$@\"'; }} > {tools}/wrapper
+             chmod +x {tools}/wrapper
+         fi
+         mount --bind {tools}/wrapper $real
+         {mark} {tools}/broken
          exec {} --config {} --netns {} {args}",
         env!("CARGO_BIN_EXE_fwdrift"),
         host.path("config.toml").display(),
@@ -194,6 +208,9 @@ fn a_source_that_cannot_be_read_is_one_gap_and_what_it_holds_is_not_called_remov
     host.nft(RULES);
     host.sh("iptables-legacy -A INPUT -i lo -j ACCEPT");
     host.run(&["init"]).ended(0);
+    // What the baseline loads to is known for this tool, too, before it fails.
+    let output = with_other_tool(&host, "rm -f", "record --full");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
     for _ in 0..2 {
         let output = blind(&host, "record");
         assert_eq!(output.status.code(), Some(2), "{output:?}");

@@ -1,7 +1,7 @@
 //! The programs that fwdrift runs: which are needed here depends on what the host uses.
 
 use crate::doctor::distribution::Package;
-use crate::doctor::facts::{AuditLog, Facts, NftTable, SourceFacts, Tool, ToolFacts, ToolState};
+use crate::doctor::facts::{AuditLog, Facts, IpsetFacts, NftTable, SourceFacts, Tool, ToolFacts, ToolState};
 use crate::doctor::finding::Finding;
 
 /// What a program's absence means on this host.
@@ -62,7 +62,12 @@ fn need(tool: Tool, facts: &Facts) -> Need {
         Tool::Ip6tablesNftSave | Tool::Ip6tablesNftRestore => iptables_nft(sources, "ip6"),
         Tool::IptablesLegacySave => legacy(!matches!(&sources.ip_legacy, Ok(names) if names.is_empty())),
         Tool::Ip6tablesLegacySave => legacy(!matches!(&sources.ip6_legacy, Ok(names) if names.is_empty())),
-        Tool::Ipset => Need::Spare("fwdrift does not compare ipset's sets yet"),
+        Tool::Ipset => match &sources.ipset {
+            IpsetFacts::Loaded(_) => {
+                Need::Better("sets of ipset are compared, and cannot be shown or approved")
+            }
+            IpsetFacts::NotLoaded => Need::Spare("the kernel has no sets"),
+        },
         Tool::Git => Need::Spare("fwdrift brings its own; people will want it to read the repository"),
         Tool::Journalctl => match facts.audit_files.log {
             AuditLog::Readable { .. } => Need::Spare("the audit log is read"),
