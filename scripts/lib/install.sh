@@ -51,6 +51,10 @@ packages() {
         iptables-nft-save:dnf) echo iptables-nft ;;
         iptables-legacy-save:dnf | iptables-legacy-save:apk) echo iptables-legacy ;;
         iptables-*-save:*) echo iptables ;;
+        ebtables-nft-save:dnf) echo iptables-nft ;;
+        ebtables-nft-save:*) echo iptables ;;
+        arptables-legacy:dnf) echo arptables-legacy ;;
+        arptables-legacy:*) echo arptables ;;
         ip:dnf) echo iproute ;;
         ip:*) echo iproute2 ;;
         unshare:*) echo util-linux ;;

@@ -94,7 +94,7 @@ impl Attribution {
         let joined = TableKey::of(change).and_then(|key| self.tables.get(&key));
         match joined {
             Some(generations) if change.author.is_known() => generations,
-            _ if !matches!(change.source, Source::Nft | Source::IptablesNft) => &[],
+            _ if change.is_beside_nf_tables() => &[],
             _ => &self.since_last_look,
         }
     }
@@ -119,8 +119,9 @@ impl TableKey {
         let legacy = match change.source {
             Source::Nft | Source::IptablesNft => false,
             Source::IptablesLegacy => true,
+            Source::Arptables | Source::Ebtables => change.legacy,
             // Neither a record nor a generation names a change of these.
-            Source::Arptables | Source::Ebtables | Source::Ipset | Source::Sysctl | Source::Bpf => {
+            Source::Ipset | Source::Sysctl | Source::Bpf => {
                 return None;
             }
         };

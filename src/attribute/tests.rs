@@ -23,6 +23,8 @@ fn change(table: &str) -> Change {
         after: None,
         position: None,
         note: None,
+        legacy: false,
+        blind: Vec::new(),
         severity: None,
         impact: None,
         author: Author::default(),

@@ -1,4 +1,5 @@
-//! Takes files that somebody wrote as a baseline: nft syntax, or the format of iptables-save or `ipset save`.
+//! Takes files that somebody wrote as a baseline: nft syntax, or the format of iptables-save, arptables-save,
+//! ebtables-save or `ipset save`.
 
 use super::include::{self, IncludeError};
 use super::layout::iptables_path;
@@ -64,7 +65,8 @@ pub fn adopt(paths: &[PathBuf]) -> Result<Files, AdoptError> {
     for path in paths {
         let content = read(path)?;
         let target = if is_iptables_save(&content) {
-            iptables_path(iptables_backend(), iptables_family(path, &content))
+            let family = save_family(path, &content);
+            iptables_path(host_backend(family), family)
         } else if is_ipset_save(&content) {
             format!("ipset/{}.ipset", stem(path))
         } else {
@@ -93,7 +95,7 @@ fn read(path: &Path) -> Result<Vec<u8>, AdoptError> {
     Ok(content)
 }
 
-/// iptables-save's first line that is no comment begins with `*TABLE`; no nft statement does.
+/// The first line of iptables-save and its siblings that is no comment begins with `*TABLE`; no nft statement does.
 fn is_iptables_save(content: &[u8]) -> bool {
     first_statement(content).is_some_and(|line| line.starts_with(b"*"))
 }
@@ -113,6 +115,40 @@ fn first_statement(content: &[u8]) -> Option<&[u8]> {
     lines.find(|line| !line.is_empty() && !line.starts_with(b"#"))
 }
 
+/// Each program names itself in its comment; else the file's name tells, else the format: only iptables-save ends a
+/// table with COMMIT.
+fn save_family(path: &Path, content: &[u8]) -> Family {
+    let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let text = String::from_utf8_lossy(content);
+    let says = |word: &str| text.lines().take(3).any(|line| line.starts_with('#') && line.contains(word));
+    let knows = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if text.lines().any(|line| line.trim_end() == "COMMIT") {
+        iptables_family(path, content)
+    } else if says("arptables") {
+        Family::Arp
+    } else if says("ebtables") {
+        Family::Bridge
+    } else if says("tables-save") {
+        iptables_family(path, content)
+    } else if name.contains("arptables") {
+        Family::Arp
+    } else if name.contains("ebtables") {
+        Family::Bridge
+    } else if knows(&[
+        "--opcode",
+        "--h-length",
+        "--h-type",
+        "--proto-type",
+        "--src-mac",
+        "--dst-mac",
+        "--mangle-",
+    ]) {
+        Family::Arp
+    } else {
+        Family::Bridge
+    }
+}
+
 /// `ip6tables-save` names itself in its comment; else Debian's and Red Hat's file names, else an address.
 fn iptables_family(path: &Path, content: &[u8]) -> Family {
     let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
@@ -123,11 +159,18 @@ fn iptables_family(path: &Path, content: &[u8]) -> Family {
     if says_v6 || named_v6 || uses_v6 { Family::Ip6 } else { Family::Ip }
 }
 
-/// The backend that this host's `iptables` command uses.
-fn iptables_backend() -> Backend {
-    let version = Tool::find("iptables").and_then(|tool| tool.args(["--version"]).run());
-    match version {
-        Ok(output) if String::from_utf8_lossy(&output.stdout).contains("legacy") => Backend::Legacy,
+/// The backend that this host's `iptables`, `arptables` or `ebtables` command uses: those of nf_tables say
+/// `(nf_tables)` behind their version, and arptables-legacy says nothing.
+fn host_backend(family: Family) -> Backend {
+    let program = match family {
+        Family::Arp => "arptables",
+        Family::Bridge => "ebtables",
+        _ => "iptables",
+    };
+    let version = Tool::find(program).and_then(|tool| tool.args(["--version"]).run());
+    match version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()) {
+        Ok(version) if version.contains("legacy") => Backend::Legacy,
+        Ok(version) if version.starts_with("arptables") && !version.contains("nf_tables") => Backend::Legacy,
         _ => Backend::NfTables,
     }
 }

@@ -181,9 +181,14 @@ fn contains(content: &[u8], name: &[u8]) -> bool {
 /// asking it for its version takes longer than all the rest.
 fn surroundings() -> Vec<Vec<u8>> {
     let mut parts = vec![env!("CARGO_PKG_VERSION").as_bytes().to_vec(), kernel_release()];
-    for program in
-        ["nft", "iptables-nft-restore", "iptables-legacy-restore", "ipset", "ebtables", "arptables"]
-    {
+    for program in [
+        "nft",
+        "iptables-nft-restore",
+        "iptables-legacy-restore",
+        "ipset",
+        "ebtables-legacy",
+        "arptables-legacy",
+    ] {
         parts.push(program.as_bytes().to_vec());
         if let Some(metadata) = locate(program).and_then(|path| std::fs::metadata(path).ok()) {
             let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());

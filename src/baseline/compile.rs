@@ -3,6 +3,7 @@
 //! The files are loaded with the native tools into a scratch namespace that has the host's interface
 //! names and indices, and that is captured like a live one. Nothing of the host changes.
 
+use super::arptables;
 use super::include::{self, IncludeError};
 use super::layout::{Role, captured_text, loadable, read_exact, role, text_path};
 use super::{context, ipset};
@@ -194,6 +195,10 @@ fn load_all(
     for (path, content) in files {
         let Role::Iptables(backend, family) = role(path) else { continue };
         let program = restore_program(backend, family);
+        if (backend, family) == (Backend::Legacy, Family::Arp) {
+            arptables::load(program, path, content)?;
+            continue;
+        }
         let tool = Tool::find(program).map_err(CompileError::Tool)?;
         // A scratch namespace needs no lock against the host's iptables.
         let lock = directory.join("xtables.lock");
@@ -220,6 +225,10 @@ fn observed(tool: Tool) -> Result<(Result<Output, ToolError>, bool), CompileErro
 
 fn restore_program(backend: Backend, family: Family) -> &'static str {
     match (backend, family) {
+        (Backend::Legacy, Family::Arp) => "arptables-legacy",
+        (Backend::Legacy, Family::Bridge) => "ebtables-legacy-restore",
+        (_, Family::Arp) => "arptables-nft-restore",
+        (_, Family::Bridge) => "ebtables-nft-restore",
         (Backend::Legacy, Family::Ip6) => "ip6tables-legacy-restore",
         (Backend::Legacy, _) => "iptables-legacy-restore",
         (_, Family::Ip6) => "ip6tables-nft-restore",

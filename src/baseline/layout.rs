@@ -2,7 +2,8 @@
 //!
 //! `nft/*.nft` native syntax, one file a table where fwdrift wrote it, authored files as they are;
 //! `nft/include/**` what authored files include; `nft/*.exact` beside a captured table whose text does
-//! not say all; `iptables/{nft,legacy}-v{4,6}.rules` in the format of iptables-save; `ipset/*.ipset` in the
+//! not say all; `iptables/{nft,legacy}-v{4,6}.rules` in the format of iptables-save, and
+//! `{arptables,ebtables}/{nft,legacy}.rules` in that of arptables-save and ebtables-save; `ipset/*.ipset` in the
 //! format of `ipset save`, one file a set where fwdrift wrote it, and `ipset/*.exact` beside a set whose
 //! text does not say all; `context/sysctl.conf` and `context/bpf.conf`, lines of `NAME = VALUE`.
 
@@ -27,7 +28,7 @@ pub enum Role {
     Exact,
     /// The format of `ipset save`.
     Ipset,
-    /// iptables-save format.
+    /// The format of iptables-save and, by its family, of arptables-save and ebtables-save.
     Iptables(Backend, Family),
     /// Kernel settings or BPF programs: `NAME = VALUE` lines.
     Context(Backend),
@@ -46,6 +47,10 @@ pub fn role(path: &str) -> Role {
         Some(("iptables", "nft-v6.rules")) => Role::Iptables(Backend::NfTables, Family::Ip6),
         Some(("iptables", "legacy-v4.rules")) => Role::Iptables(Backend::Legacy, Family::Ip),
         Some(("iptables", "legacy-v6.rules")) => Role::Iptables(Backend::Legacy, Family::Ip6),
+        Some(("arptables", "nft.rules")) => Role::Iptables(Backend::NfTables, Family::Arp),
+        Some(("arptables", "legacy.rules")) => Role::Iptables(Backend::Legacy, Family::Arp),
+        Some(("ebtables", "nft.rules")) => Role::Iptables(Backend::NfTables, Family::Bridge),
+        Some(("ebtables", "legacy.rules")) => Role::Iptables(Backend::Legacy, Family::Bridge),
         Some(("context", "sysctl.conf")) => Role::Context(Backend::Sysctl),
         Some(("context", "bpf.conf")) => Role::Context(Backend::Bpf),
         _ => Role::Other,
@@ -61,11 +66,15 @@ pub fn context_path(backend: Backend) -> Option<&'static str> {
     }
 }
 
-/// The path of an iptables file.
+/// The path of an iptables, arptables or ebtables file.
 pub fn iptables_path(backend: Backend, family: Family) -> String {
     let backend = if backend == Backend::Legacy { "legacy" } else { "nft" };
-    let family = if family == Family::Ip6 { "v6" } else { "v4" };
-    format!("iptables/{backend}-{family}.rules")
+    match family {
+        Family::Arp => format!("arptables/{backend}.rules"),
+        Family::Bridge => format!("ebtables/{backend}.rules"),
+        Family::Ip6 => format!("iptables/{backend}-v6.rules"),
+        _ => format!("iptables/{backend}-v4.rules"),
+    }
 }
 
 /// The path without its ending of a captured table: `nft/inet-filter`. Bytes that a file name should not

@@ -5,6 +5,7 @@
 //! (git) is `ledger`'s business.
 
 mod adopt;
+mod arptables;
 mod cache;
 mod compile;
 mod context;

@@ -12,7 +12,6 @@ pub mod links;
 pub mod namespaces;
 pub mod nftables;
 pub mod sysctl;
-mod unread;
 
 use crate::model::{Capture, Gap, Outline, RawMessage, SettingsList};
 use crate::sys::netns::{Netns, NetnsError};
@@ -139,9 +138,4 @@ fn read_beside(context: Option<&SettingsList>) -> Result<(Capture, Vec<Gap>), Co
         gaps.extend(unread.into_iter().chain(unseen));
     }
     Ok((capture, gaps))
-}
-
-/// What a namespace holds that is not captured: named as gaps that do not alter the verdict.
-pub fn unread(netns: &Netns) -> Result<Vec<Gap>, CollectError> {
-    Ok(netns.run(unread::gaps)?)
 }

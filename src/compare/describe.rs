@@ -2,7 +2,7 @@
 
 use super::{Fingerprint, Pair};
 use crate::model::{
-    Author, Backend, Change, ChangeKind, Digest, Item, Name, Ruleset, Source, TableKey, Text,
+    Author, Backend, Change, ChangeKind, Digest, Family, Item, Name, Ruleset, Source, TableKey, Text,
 };
 use crate::normalise::is_iptables_shaped;
 use std::collections::HashMap;
@@ -25,10 +25,12 @@ pub(super) fn describe(
         None => (Source::Nft, String::new(), String::new()),
     };
     let text = |side: Option<&Text>| side.map(|text| text.text.clone());
+    let blind = if pair.kind == ChangeKind::Modified { blind(old, new) } else { Vec::new() };
     let mut change = Change {
         id: String::new(),
         kind: pair.kind,
         source,
+        legacy: is_legacy(source, item),
         family,
         table,
         chain: pair.chain.as_ref().map(Name::to_string),
@@ -37,7 +39,8 @@ pub(super) fn describe(
         before: text(old),
         after: text(new),
         position: pair.position,
-        note: note(old, new),
+        note: note(old, new).or_else(|| alike(&blind)),
+        blind,
         severity: None,
         impact: None,
         author: Author::unknown(None, Vec::new()),
@@ -64,13 +67,34 @@ fn note(old: Option<&Text>, new: Option<&Text>) -> Option<String> {
     }
 }
 
+/// The programs that print both sides alike.
+fn blind(old: Option<&Text>, new: Option<&Text>) -> Vec<String> {
+    let (Some(old), Some(new)) = (old, new) else { return Vec::new() };
+    // Only nft's texts are ever inexact.
+    let shown = old.text == new.text && !old.exact && !new.exact && !old.text.starts_with("(no tool");
+    let others = old.others.iter().filter(|other| new.others.contains(other)).map(|(program, _)| *program);
+    shown.then_some("nft").into_iter().chain(others).map(str::to_owned).collect()
+}
+
+fn alike(blind: &[String]) -> Option<String> {
+    let print = if blind.len() == 1 { "prints" } else { "print" };
+    (!blind.is_empty()).then(|| format!("{} {print} both alike, but the bytes differ", blind.join(" and ")))
+}
+
+fn is_legacy(source: Source, item: Option<&Item>) -> bool {
+    let legacy = item.is_some_and(|item| item.table().backend == Backend::Legacy);
+    legacy && matches!(source, Source::Arptables | Source::Ebtables)
+}
+
 fn source_of(key: &TableKey, sides: [&Ruleset; 2]) -> Source {
     match key.backend {
         Backend::NfTables => {
             let table = sides.iter().find_map(|side| side.tables.get(key));
-            match table.is_some_and(|table| is_iptables_shaped(key, table)) {
-                true => Source::IptablesNft,
-                false => Source::Nft,
+            match (table.is_some_and(|table| is_iptables_shaped(key, table)), key.family) {
+                (false, _) => Source::Nft,
+                (true, Family::Arp) => Source::Arptables,
+                (true, Family::Bridge) => Source::Ebtables,
+                (true, _) => Source::IptablesNft,
             }
         }
         _ => Source::of(key),

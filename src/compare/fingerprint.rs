@@ -49,7 +49,7 @@ impl Known {
     pub fn new<'a>(changes: impl Iterator<Item = (&'a Change, &'a Fingerprint)>) -> Self {
         let mut chains: BTreeMap<ChainName, KnownRules> = BTreeMap::new();
         for (change, print) in changes.filter(|(change, _)| change.object == ObjectKind::Rule) {
-            let legacy = change.source == Source::IptablesLegacy;
+            let legacy = change.source == Source::IptablesLegacy || change.legacy;
             let chain = change.chain.clone().unwrap_or_default();
             let name = (legacy, change.family.clone(), change.table.clone(), chain);
             chains.entry(name).or_default().told.push((change.kind, print.clone()));

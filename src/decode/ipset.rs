@@ -68,12 +68,12 @@ pub fn texts(
                 table.sets.keys().map(|name| whole(&shown, name)).collect::<Result<_, _>>()?;
             let exact = texts.iter().all(|text| text.exact);
             let texts: Vec<String> = texts.into_iter().map(|text| text.text).collect();
-            Ok(Text { text: texts.join("\n"), exact })
+            Ok(Text::new(texts.join("\n"), exact))
         }
         Item::Set(_, name) => whole(&shown, name),
         Item::SetHead(_, name) => {
             let set = one(&shown, name)?;
-            Ok(Text { text: set.head.clone(), exact: set.exact })
+            Ok(Text::new(set.head.clone(), set.exact))
         }
         Item::Element(_, name, key) => one(&shown, name)?.members.get(key).cloned().ok_or_else(absent),
         _ => Err(absent()),
@@ -101,7 +101,7 @@ fn whole(shown: &AllShown<'_>, name: &Name) -> Result<Text, Reason> {
         text.push_str(&member.text);
         exact &= member.exact;
     }
-    Ok(Text { text, exact })
+    Ok(Text::new(text, exact))
 }
 
 fn absent() -> Reason {
@@ -303,7 +303,7 @@ impl Saved {
                 text = with_whole_timeout(&text, default);
             }
             let exact = shown.exact && !printable.inexact.contains(key);
-            shown.members.insert(key.clone(), Text { text, exact });
+            shown.members.insert(key.clone(), Text::new(text, exact));
         }
         let listed = ipset::members(set).into_iter().map(|(key, _)| key.clone());
         shown.order = listed.filter(|key| shown.members.contains_key(key)).collect();

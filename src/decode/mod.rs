@@ -9,6 +9,7 @@ mod context;
 mod guard;
 mod ipset;
 mod iptables;
+mod json;
 mod listing;
 mod selection;
 mod selftest;
@@ -93,7 +94,7 @@ pub fn decode(ruleset: &Ruleset, items: &BTreeSet<Item>) -> Result<BTreeMap<Item
                 continue;
             }
         };
-        let text = text.map(|text| Text { text, exact: true });
+        let text = text.map(|text| Text::new(text, true));
         let text = text.unwrap_or_else(|| unshown(ruleset, item, "it is not in the reading"));
         texts.insert(item.clone(), text);
     }
@@ -143,7 +144,7 @@ fn unshown(ruleset: &Ruleset, item: &Item, reason: &str) -> Text {
     let table = ruleset.tables.get(item.table());
     let digest = table.map(|table| digest_of(table, item));
     let digest = digest.map_or_else(String::new, |digest| format!(", digest {digest}"));
-    Text { text: format!("(no tool could show this {}: {reason}{digest})", noun(item)), exact: false }
+    Text::new(format!("(no tool could show this {}: {reason}{digest})", noun(item)), false)
 }
 
 fn noun(item: &Item) -> &'static str {
@@ -235,18 +236,30 @@ fn list_in_scratch(ruleset: &Ruleset, items: &[&Item]) -> Result<BTreeMap<Item, 
                 nft_works()?;
             }
             let saved = iptables::save(key, table, selection);
+            let mut printed = None;
             let mut rules = RuleTexts::new();
             for item in items {
-                let text = saved
-                    .as_ref()
-                    .and_then(|saved| saved.text(item))
-                    .or_else(|| native_text(table, selection, listing?, item, &mut rules));
+                let mut native = || native_text(table, selection, listing?, item, &mut rules);
+                let mut text = saved.as_ref().and_then(|saved| saved.text(item));
+                if let Some((text, rule)) = text.as_mut().zip(hiding_rule(table, item)) {
+                    let printed = printed.get_or_insert_with(json::list);
+                    text.others.extend(native().map(|native| ("nft", native.text)));
+                    text.others.extend(printed.rule(key, selection, rule).map(|json| ("nft -j", json)));
+                }
+                let text = text.or_else(native);
                 let text = text.unwrap_or_else(|| unshown(ruleset, item, "nft's listing does not have it"));
                 texts.insert((*item).clone(), text);
             }
         }
         Ok(texts)
     })?
+}
+
+/// The chain and the place of a rule of which nft may not print all.
+fn hiding_rule<'i>(table: &Table, item: &'i Item) -> Option<(&'i Name, usize)> {
+    let Item::Rule(_, name, place) = item else { return None };
+    let rule = table.chains.get(name)?.rules.get(*place)?;
+    hides_bytes(rule).then_some((name, *place))
 }
 
 /// Sends a batch in the calling thread's namespace.
@@ -339,7 +352,7 @@ fn native_text(
         Item::Flowtable(_, name) => block(format!("flowtable {name} {{"))?.text(),
     };
     let exact = is_shown_whole(table, item) && !guard::is_ambiguous(&text);
-    Some(Text { text: guard::restored(&text), exact })
+    Some(Text::new(guard::restored(&text), exact))
 }
 
 fn rules_of(table: &Table, block: &Block, name: &Name, places: &BTreeSet<usize>) -> Option<Vec<String>> {

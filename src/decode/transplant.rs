@@ -329,7 +329,8 @@ fn without(attrs: Attrs<'_>, dropped: &[u16]) -> AttrWriter {
 }
 
 /// For a rule with xt extensions: the protocol that it tests, and whether it excludes it. iptables-nft
-/// tests `meta l4proto`, or the protocol byte of the header.
+/// tests `meta l4proto`, or the protocol byte of the header; ebtables-nft the type in the Ethernet header, which
+/// the kernel takes in the order of the wire (net/netfilter/nft_compat.c, `AF_BRIDGE`).
 fn compat_protocol(rule_attrs: &[u8]) -> Option<(u32, bool)> {
     /// `NFT_META_L4PROTO`.
     const L4PROTO: u32 = 16;
@@ -344,13 +345,19 @@ fn compat_protocol(rule_attrs: &[u8]) -> Option<(u32, bool)> {
             b"payload" => {
                 let place =
                     (number(expr::PAYLOAD_BASE), number(expr::PAYLOAD_OFFSET), number(expr::PAYLOAD_LEN));
-                protocol_loaded = matches!(place, (Some(1), Some(9 | 6), Some(1)));
+                protocol_loaded =
+                    matches!(place, (Some(1), Some(9 | 6), Some(1)) | (Some(0), Some(12), Some(2)));
             }
             b"cmp" if protocol_loaded => {
                 let value = data?.nested().find(expr::CMP_DATA)?.nested().find(expr::DATA_VALUE)?;
-                if let [byte] = value.payload {
-                    protocol = Some((u32::from(*byte), number(expr::CMP_OP) == Some(1)));
-                }
+                let tested = match *value.payload {
+                    [byte] => Some(u32::from(byte)),
+                    [high, low] => Some(u32::from(u16::from_ne_bytes([high, low]))),
+                    _ => None,
+                };
+                // Not a comparison of sizes, with which `-p LENGTH` is told.
+                let equality = number(expr::CMP_OP).filter(|operator| *operator <= 1);
+                protocol = tested.zip(equality.map(|operator| operator == 1)).or(protocol);
                 protocol_loaded = false;
             }
             b"match" | b"target" => has_extension = true,

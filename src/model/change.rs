@@ -186,6 +186,9 @@ pub struct Change {
     pub kind: ChangeKind,
     /// The interface that holds the object.
     pub source: Source,
+    /// Whether arptables or ebtables rules are held by the older interface, which those words do not say.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub legacy: bool,
     /// The kernel's name of the family: `ip`, `ip6`, `inet`, `arp`, `bridge`, `netdev`; `unspec` for what has
     /// none (ipset, sysctl, bpf).
     pub family: String,
@@ -206,6 +209,10 @@ pub struct Change {
     /// What no renderer's text shows about this change (for example "the bytes of `xt string` differ").
     #[serde(default)]
     pub note: Option<String>,
+    /// What was asked for both sides and prints them alike, although their bytes differ: `nft`, `nft -j`. An
+    /// auditor who reads only that does not see this change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blind: Vec<String>,
     /// How much it matters; `null` until fwdrift computes the effect on traffic.
     #[serde(default)]
     pub severity: Option<String>,
@@ -219,6 +226,15 @@ pub struct Change {
 }
 
 impl Change {
+    /// Whether another interface than nf_tables holds the object: no generation counts its changes.
+    pub fn is_beside_nf_tables(&self) -> bool {
+        match self.source {
+            Source::Nft | Source::IptablesNft => false,
+            Source::Arptables | Source::Ebtables => self.legacy,
+            Source::IptablesLegacy | Source::Ipset | Source::Sysctl | Source::Bpf => true,
+        }
+    }
+
     /// `family table`, the heading under which text output groups changes; where the source has no tables, its name.
     pub fn table_path(&self) -> String {
         match self.source {
@@ -241,6 +257,10 @@ pub struct Gap {
     /// change does not alter the verdict.
     #[serde(default = "yes")]
     pub blinds_verdict: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn yes() -> bool {

@@ -55,4 +55,13 @@ pub struct Text {
     /// Whether the text says all that the bytes say. Where it is false, equal texts do not mean equal
     /// objects.
     pub exact: bool,
+    /// What programs that were asked besides print of it: the program (`nft`, `nft -j`) and its text.
+    pub others: Vec<(&'static str, String)>,
+}
+
+impl Text {
+    /// A text that one program printed.
+    pub fn new(text: String, exact: bool) -> Self {
+        Self { text, exact, others: Vec::new() }
+    }
 }

@@ -1,14 +1,16 @@
-//! Which tables iptables-nft made, and which rules hold xt extensions. Pure.
+//! Which tables iptables-nft and its siblings made, and which rules hold xt extensions. Pure.
 
 use super::anonymous::expressions;
 use crate::model::{Backend, Chain, Family, Rule, Table, TableKey};
 use crate::netlink::Attrs;
-use crate::netlink::nft::{chain, expr};
+use crate::netlink::nft::{chain, expr, rule};
 
-/// iptables' tables, each with its chains as (name, hook number, priority), from linux/netfilter_ipv4.h
-/// and iptables/nft.c.
+/// A chain that a tool makes by itself: name, hook number, priority.
 type BuiltinChain = (&'static str, u32, i32);
-const BUILTIN: [(&str, &[BuiltinChain]); 5] = [
+type BuiltinTable = (&'static str, &'static [BuiltinChain]);
+
+/// iptables' tables, from linux/netfilter_ipv4.h and iptables/nft.c.
+const IPTABLES: [BuiltinTable; 5] = [
     ("filter", &[("INPUT", 1, 0), ("FORWARD", 2, 0), ("OUTPUT", 3, 0)]),
     ("raw", &[("PREROUTING", 0, -300), ("OUTPUT", 3, -300)]),
     (
@@ -24,14 +26,29 @@ const BUILTIN: [(&str, &[BuiltinChain]); 5] = [
     ("nat", &[("PREROUTING", 0, -100), ("INPUT", 1, 100), ("OUTPUT", 3, -100), ("POSTROUTING", 4, 100)]),
     ("security", &[("INPUT", 1, 50), ("FORWARD", 2, 50), ("OUTPUT", 3, 50)]),
 ];
+/// arptables' table; hooks from linux/netfilter_arp.h.
+const ARPTABLES: [BuiltinTable; 1] = [("filter", &[("INPUT", 0, 0), ("OUTPUT", 1, 0)])];
+/// ebtables' tables; priorities from linux/netfilter_bridge.h. iptables 1.8.10 and later know broute.
+const EBTABLES: [BuiltinTable; 3] = [
+    ("filter", &[("INPUT", 1, -200), ("FORWARD", 2, -200), ("OUTPUT", 3, -200)]),
+    ("nat", &[("PREROUTING", 0, -300), ("OUTPUT", 3, 100), ("POSTROUTING", 4, 300)]),
+    ("broute", &[("BROUTING", 0, i32::MIN)]),
+];
 
-/// Whether a table is one that iptables-nft would call its own: its name, its base chains at its hooks
-/// and priorities, and nothing that iptables has no word for.
+fn builtin(family: Family) -> &'static [BuiltinTable] {
+    match family {
+        Family::Ip | Family::Ip6 => &IPTABLES,
+        Family::Arp => &ARPTABLES,
+        Family::Bridge => &EBTABLES,
+        _ => &[],
+    }
+}
+
+/// Whether a table is one that iptables-nft, arptables-nft or ebtables-nft (by its family) would call its own:
+/// its name, its base chains at its hooks and priorities, and nothing that the tool has no word for.
 pub fn is_iptables_shaped(key: &TableKey, table: &Table) -> bool {
-    let known = BUILTIN.iter().find(|(name, _)| name.as_bytes() == key.name.0);
-    let Some((_, builtin)) = known.filter(|_| matches!(key.family, Family::Ip | Family::Ip6)) else {
-        return false;
-    };
+    let known = builtin(key.family).iter().find(|(name, _)| name.as_bytes() == key.name.0);
+    let Some((_, builtin)) = known else { return false };
     let mut base = table.chains.iter().filter_map(|(name, chain)| Some((name, hook(chain)?))).peekable();
     key.backend == Backend::NfTables
         && table.sets.is_empty()
@@ -41,6 +58,15 @@ pub fn is_iptables_shaped(key: &TableKey, table: &Table) -> bool {
         && base.all(|(name, (number, priority))| {
             builtin.iter().any(|b| b.0.as_bytes() == name.0 && b.1 == number && b.2 == priority)
         })
+}
+
+/// Whether a rule is what ebtables-nft writes for the policy of a chain of the user's own: the last rule of the
+/// chain, marked in its user data (iptables/nft.c `nft_is_ebtables_policy`, `UDATA_TYPE_EBTABLES_POLICY`).
+pub fn is_ebtables_policy(rule: &Rule) -> bool {
+    const POLICY: u8 = 1;
+    let data = Attrs(&rule.attrs).find(rule::USERDATA).map_or(&[][..], |data| data.payload);
+    // Type, length, and a 32-bit number that is not 0.
+    matches!(data, [POLICY, 4, value @ ..] if value.len() == 4 && value.iter().any(|byte| *byte != 0))
 }
 
 /// Whether a base chain of a table that iptables-nft made does nothing: it accepts, and has no rules. iptables-nft

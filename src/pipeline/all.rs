@@ -7,7 +7,7 @@ use crate::collect::namespaces::{self, Found};
 use crate::collect::{self, CollectError, bpf};
 use crate::config::{NetnsRef, Settings};
 use crate::ledger::{Baseline, HostName, LedgerError, Repository};
-use crate::model::{All, Backend, CheckResult, Other, Ruleset, TableKey, Verdict, Without};
+use crate::model::{All, Backend, CheckResult, Gap, Other, Ruleset, Source, TableKey, Verdict, Without};
 use crate::normalise::normalise;
 use crate::sys::netns::{Netns, NetnsError};
 use std::io::ErrorKind;
@@ -204,13 +204,13 @@ fn without_baseline(target: &Settings, without_name: Option<&Netns>) -> Other {
 /// Whether a namespace holds anything that decides about packets.
 fn holds_rules(netns: &Netns) -> Result<bool, PipelineError> {
     let (capture, gaps) = collect::capture(netns, None)?;
-    if let Some(gap) = gaps.into_iter().find(|gap| gap.blinds_verdict) {
+    // The modules of ebtables are the whole machine's.
+    let is_own = |gap: &Gap| gap.blinds_verdict && gap.source != Source::Ebtables.as_str();
+    if let Some(gap) = gaps.into_iter().find(is_own) {
         return Err(PipelineError::Blind(gap));
     }
     let (programs, _) = netns.run(bpf::capture).map_err(CollectError::Netns)?;
-    // The modules of ebtables are the whole machine's.
-    let unread = collect::unread(netns)?.iter().any(|gap| gap.source != "ebtables-legacy");
-    Ok(unread || !programs.is_empty() || has_rules(&normalise(&capture)?))
+    Ok(!programs.is_empty() || has_rules(&normalise(&capture)?))
 }
 
 /// A legacy table stays until the next boot, however empty.

@@ -51,7 +51,6 @@ pub(super) fn glance(
     let settings_file = id.file.clone().map(|content| (settings_path.to_owned(), content));
     let list = context::listed(&settings_file.into_iter().collect(), &id.policy)?;
     let mut glance = collect::glance(&netns, &list)?;
-    glance.gaps.extend(collect::unread(&netns)?);
     if !memory.gaps.is_empty() || !blinding(&glance.gaps).is_empty() {
         return Ok(None);
     }

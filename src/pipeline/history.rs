@@ -178,6 +178,8 @@ fn whole_table(family: Family, table: String) -> Change {
         after: None,
         position: None,
         note: None,
+        legacy: false,
+        blind: Vec::new(),
         severity: None,
         impact: None,
         author: Author::default(),

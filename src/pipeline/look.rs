@@ -67,7 +67,6 @@ pub(super) fn examine(
     let captured_at = Utc::now();
     let list = context::listed(&baseline.files, &baseline.policy)?;
     let (capture, mut gaps) = collect::capture(&netns, Some(&list))?;
-    gaps.extend(collect::unread(&netns)?);
     let mut live = normalise(&capture)?;
     let rest = Capture { messages: Vec::new(), ..capture };
     let beside = beside(&live, &beside_digest(&normalise(&rest)?, &rest.interfaces));
@@ -82,7 +81,10 @@ pub(super) fn examine(
     let look = Look { boot_id, netns_cookie, generation: rest.generation, time: captured_at };
     let mut changes: Vec<Change> = differences.iter().map(|d| d.change.clone()).collect();
     for change in memory.iter().flat_map(|memory| &memory.open) {
-        if unseen.contains(&change.source) && !changes.iter().any(|known| known.id == change.id) {
+        if change.is_beside_nf_tables()
+            && unseen.contains(&change.source)
+            && !changes.iter().any(|known| known.id == change.id)
+        {
             changes.push(change.clone());
         }
     }

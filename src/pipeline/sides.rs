@@ -155,8 +155,7 @@ impl<'a> Sides<'a> {
         let netns = open_netns(self.settings)?;
         let captured_at = Utc::now();
         let list = self.listed()?;
-        let (capture, mut gaps) = collect::capture(&netns, Some(&list))?;
-        gaps.extend(collect::unread(&netns)?);
+        let (capture, gaps) = collect::capture(&netns, Some(&list))?;
         let described = SideRef {
             captured_at: Some(captured_at),
             generation: Some(capture.generation),

@@ -77,6 +77,8 @@ mod tests {
             after: Some(format!("rule {id}")),
             position: None,
             note: None,
+            legacy: false,
+            blind: Vec::new(),
             severity: None,
             impact: None,
             author: Author { evidence, ..Author::default() },

@@ -69,6 +69,8 @@ pub(super) fn rule(kind: ChangeKind, before: Option<&str>, after: Option<&str>) 
         after: after.map(str::to_owned),
         position: Some(Position { before: before.map(|_| 2), after: after.map(|_| 4) }),
         note: None,
+        legacy: false,
+        blind: Vec::new(),
         severity: None,
         impact: None,
         author: ops1(),

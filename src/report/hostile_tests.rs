@@ -72,6 +72,8 @@ fn change(s: &str, kind: ChangeKind, object: ObjectKind, source: Source, known: 
         before: (kind != ChangeKind::Added).then(|| format!("b{s}")),
         after: (kind != ChangeKind::Removed).then(|| s.to_owned()),
         note: Some(s.to_owned()),
+        legacy: false,
+        blind: Vec::new(),
         author: author(s, known),
         ..rule(kind, None, None)
     }

@@ -112,6 +112,9 @@ fn way(change: &Change) -> Vec<Step> {
     let chain = chain.flatten();
     let added_table = change.object == ObjectKind::Table && change.kind == ChangeKind::Added;
     match iptables_tool(change) {
+        Some("arptables-legacy" | "ebtables-legacy") if added_table => {
+            vec![step(String::new(), "a legacy table stays until a reboot; its rules can go one by one")]
+        }
         Some(tool) if added_table && change.source == Source::IptablesLegacy => {
             vec![step(
                 format!("{tool}-save -t {table}"),
@@ -132,14 +135,15 @@ fn name(name: &str) -> Option<&str> {
     (name.starts_with(start) && name.chars().all(plain)).then_some(name)
 }
 
-/// The program that speaks for an iptables table; none for native tables, and for the tables of
-/// arptables and ebtables, which nft reaches too.
+/// The program that speaks for a table of iptables, arptables or ebtables; none for native tables.
 fn iptables_tool(change: &Change) -> Option<&'static str> {
     match (change.source, change.family.as_str()) {
         (Source::IptablesNft, "ip") => Some("iptables-nft"),
         (Source::IptablesNft, "ip6") => Some("ip6tables-nft"),
         (Source::IptablesLegacy, "ip") => Some("iptables-legacy"),
         (Source::IptablesLegacy, "ip6") => Some("ip6tables-legacy"),
+        (Source::Arptables, _) => Some(if change.legacy { "arptables-legacy" } else { "arptables-nft" }),
+        (Source::Ebtables, _) => Some(if change.legacy { "ebtables-legacy" } else { "ebtables-nft" }),
         _ => None,
     }
 }
@@ -232,15 +236,42 @@ fn load_file() -> Step {
 }
 
 fn iptables_way(change: &Change, tool: &str, table: &str, chain: Option<&str>) -> Vec<Step> {
-    let restore = step(
-        format!("{tool}-restore --noflush --test FILE"),
-        "FILE: only the approved lines; loaded without --test, a chain declared with `:` is emptied first",
-    );
+    let restore = match change.source {
+        // arptables-legacy has no restore that could be trusted, and neither arptables nor ebtables tests a file.
+        Source::Arptables => {
+            step(format!("{tool} -t {table} LINE"), "LINE: each approved line that begins with -A")
+        }
+        Source::Ebtables => step(
+            format!("{tool}-restore --noflush"),
+            "reads the approved lines; a chain declared with `:` is emptied first",
+        ),
+        _ => step(
+            format!("{tool}-restore --noflush --test FILE"),
+            "FILE: only the approved lines; loaded without --test, a chain declared with `:` is emptied first",
+        ),
+    };
     let Some(chain) = chain else { return vec![restore] };
-    let list = step(format!("{tool} -t {table} -n -L {chain} --line-numbers"), "N: the rule's number");
+    let is_ebtables = change.source == Source::Ebtables;
+    let list = match is_ebtables {
+        true => format!("{tool} -t {table} -L {chain} --Ln"),
+        false => format!("{tool} -t {table} -n -L {chain} --line-numbers"),
+    };
+    let list = step(list, "N: the rule's number");
+    let policy = step(format!("{tool} -t {table} -P {chain} POLICY"), "POLICY: as in the approved - line");
     let delete = format!("{tool} -t {table} -D {chain} N");
     let insert = format!("{tool} -t {table} -I {chain} N RULE");
+    let is_policy = |text: &Option<String>| text.as_ref().is_some_and(|text| text.starts_with(':'));
     let rest = match (change.object, change.kind) {
+        // The policy of a chain of one's own is a rule to the kernel.
+        (ObjectKind::Rule, _) if is_ebtables && (is_policy(&change.before) || is_policy(&change.after)) => {
+            return vec![step(
+                policy.command,
+                "POLICY: as in the approved - line, RETURN where there is none",
+            )];
+        }
+        (ObjectKind::Rule, ChangeKind::Modified) if is_ebtables => {
+            vec![step(delete, "the + rule"), step(insert, "the approved - rule, as number N")]
+        }
         (ObjectKind::Rule, ChangeKind::Added) => vec![step(delete, "a + rule")],
         (ObjectKind::Rule, ChangeKind::Removed) => vec![step(insert, "a - rule, as number N")],
         (ObjectKind::Rule, ChangeKind::Modified) => {
@@ -250,10 +281,7 @@ fn iptables_way(change: &Change, tool: &str, table: &str, chain: Option<&str>) -
             vec![step(delete, "the moved → rule"), step(insert, "and back as number N")]
         }
         (ObjectKind::Chain, ChangeKind::Modified) => {
-            return vec![step(
-                format!("{tool} -t {table} -P {chain} POLICY"),
-                "POLICY: as in the approved - line",
-            )];
+            return vec![policy];
         }
         (ObjectKind::Chain, ChangeKind::Added) => {
             return vec![step(

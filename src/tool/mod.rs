@@ -237,7 +237,9 @@ impl Tool {
 }
 
 fn is_multi_call(name: &str) -> bool {
-    ["iptables", "ip6tables", "arptables", "ebtables"].iter().any(|family| name.starts_with(family))
+    let stands_alone = name.starts_with("arptables-legacy") || name.starts_with("ebtables-legacy");
+    let families = ["iptables", "ip6tables", "arptables", "ebtables"];
+    !stands_alone && families.iter().any(|family| name.starts_with(family))
 }
 
 /// What becomes of output beyond the limit.
@@ -372,6 +374,11 @@ mod tests {
             let output = Tool::find(program).unwrap().scratch().args(["--version"]).run().unwrap();
             let version = String::from_utf8(output.stdout).unwrap();
             assert!(version.starts_with("ip") && version.contains(" v1."), "{program}: {version}");
+        }
+        for program in ["arptables-nft-save", "ebtables-nft-save"] {
+            let output = Tool::find(program).unwrap().scratch().args(["--version"]).run().unwrap();
+            let version = String::from_utf8(output.stdout).unwrap();
+            assert!(version.contains("(nf_tables)"), "{program}: {version}");
         }
     }
 }

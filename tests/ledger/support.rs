@@ -122,6 +122,8 @@ pub fn event(name: &str) -> Event {
         after: Some("tcp dport 3306 drop".into()),
         position: Some(Position { before: None, after: Some(3) }),
         note: None,
+        legacy: false,
+        blind: Vec::new(),
         severity: None,
         impact: None,
         author: author.clone(),

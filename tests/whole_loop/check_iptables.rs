@@ -139,3 +139,60 @@ fn looking_registers_no_legacy_table() {
     host.check(0);
     assert_eq!(host.sh(NAMES), "");
 }
+
+#[test]
+fn a_change_that_some_printed_form_does_not_show_says_which() {
+    let cases: [(&str, &str, &str, &[&str]); 5] = [
+        (
+            "nft -j prints only the name of multiport",
+            "iptables-nft -A INPUT -p tcp -m multiport --dports 22,80 -j ACCEPT",
+            "iptables-nft -R INPUT 1 -p tcp -m multiport --dports 22,443 -j ACCEPT",
+            &["nft -j"],
+        ),
+        (
+            "neither form of nft prints a string",
+            "iptables-nft -A INPUT -m string --algo bm --string good -j ACCEPT",
+            "iptables-nft -R INPUT 1 -m string --algo bm --string evil -j ACCEPT",
+            &["nft", "nft -j"],
+        ),
+        (
+            "both print a port",
+            "iptables-nft -A INPUT -p tcp --dport 22 -m string --algo bm --string x -j ACCEPT",
+            "iptables-nft -R INPUT 1 -p tcp --dport 23 -m string --algo bm --string x -j ACCEPT",
+            &[],
+        ),
+        (
+            "nor the type of a message of spanning tree",
+            "ebtables-nft -A FORWARD -d BGA --stp-type 1 -j DROP",
+            "ebtables-nft -F FORWARD; ebtables-nft -A FORWARD -d BGA --stp-type 2 -j DROP",
+            &["nft", "nft -j"],
+        ),
+        (
+            "nor what arptables writes into an answer",
+            "arptables-nft -A OUTPUT -j mangle --mangle-ip-s 10.9.9.9",
+            "arptables-nft -F OUTPUT; arptables-nft -A OUTPUT -j mangle --mangle-ip-s 10.9.9.8",
+            &["nft", "nft -j"],
+        ),
+    ];
+    each(
+        &cases,
+        |case| case.0,
+        |(claim, approved, made, blind)| {
+            let host = Host::bare();
+            host.sh(approved);
+            host.run(&["init"]).ended(0);
+            host.sh(made);
+            let changes = host.changes();
+            assert_eq!(
+                (changes.len(), &changes[0]["kind"]),
+                (1, &"modified".into()),
+                "{claim}: {changes:#?}"
+            );
+            let found = changes[0].get("blind").cloned().unwrap_or_else(|| Value::Array(Vec::new()));
+            assert_eq!(found, serde_json::json!(blind), "{claim}");
+            let text = host.run(&["check"]).ended(1);
+            let said = text.contains("both alike, but the bytes differ");
+            assert_eq!(said, !blind.is_empty(), "{claim}: {text}");
+        },
+    );
+}

@@ -4,16 +4,19 @@
 
 mod adopting;
 mod approving;
+mod arp_bridge;
 mod attribution;
 mod boot;
 mod boot_ufw;
 mod check_iptables;
 mod check_json;
+mod check_legacy;
 mod check_names;
 mod check_quiet;
 mod context;
 mod diff;
 mod ipset;
+mod leaves_no_trace;
 mod namespaces;
 mod reading;
 mod record;

@@ -1,4 +1,4 @@
-//! What holds packet filter state here, and what of it fwdrift does not compare.
+//! What holds packet filter state here, and what of it fwdrift may not be able to compare.
 
 use super::plural;
 use crate::doctor::facts::{IpsetFacts, Listing, NftTable, SourceFacts};
@@ -45,8 +45,7 @@ fn arptables(tables: &Listing) -> Finding {
     match tables {
         Err(reason) => Finding::warn(name, format!("arptables-legacy: {reason}")),
         Ok(tables) if tables.is_empty() => Finding::ok(name, "no table"),
-        Ok(tables) => not_compared(name, format!("arptables-legacy tables: {}", tables.join(", ")))
-            .remedy("move the rules to nftables (table arp), or review them by hand: arptables-legacy-save"),
+        Ok(tables) => Finding::ok(name, format!("{}; compared through arptables-legacy", tables.join(", "))),
     }
 }
 
@@ -55,8 +54,10 @@ fn ebtables(modules: &[String]) -> Finding {
     if modules.is_empty() {
         return Finding::ok(name, "no table module is loaded");
     }
-    not_compared(name, format!("ebtables-legacy may hold rules ({} loaded)", modules.join(", ")))
-        .remedy("move the rules to nftables (table bridge), or review them by hand: ebtables-legacy-save")
+    let loaded = modules.join(", ");
+    let what = "its tables are compared before Linux 5.14, since when asking for one makes it: then `check` has a gap";
+    Finding::warn(name, format!("ebtables-legacy may hold rules ({loaded} loaded): {what}"))
+        .remedy("move the rules to nftables (table bridge)")
 }
 
 fn ipset(ipset: &IpsetFacts) -> Finding {
@@ -76,8 +77,4 @@ fn ipset(ipset: &IpsetFacts) -> Finding {
             Finding::ok(name, format!("{count} set{} ({names}); compared", plural(count == 1)))
         }
     }
-}
-
-fn not_compared(name: &'static str, what: String) -> Finding {
-    Finding::warn(name, format!("{what}: fwdrift does not compare these yet, a change there goes unseen"))
 }

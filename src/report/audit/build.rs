@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What this version does not know, said in every report.
 const NOT_COVERED: [&str; 3] = [
     "The effect of a change on traffic is not computed by this version.",
-    "Interfaces other than nf_tables, iptables and ipset (ebtables-legacy, arptables-legacy) are not read.",
+    "Tables of ebtables-legacy are read only where that cannot create them (kernels before 5.14).",
     "The report repeats what the ledger holds; it does not prove that the ledger is whole.",
 ];
 

@@ -31,6 +31,37 @@ fn iptables_rules_go_back_with_iptables() {
     check_next(rule(Source::IptablesLegacy, "ip6"), &expect("ip6tables-legacy"));
 }
 
+#[test]
+fn rules_of_ebtables_and_arptables_go_back_with_their_own_options() {
+    let bridge = |before: &str, after: &str| Change {
+        source: Source::Ebtables,
+        family: "bridge".into(),
+        chain: Some("own".into()),
+        ..rule(ChangeKind::Modified, Some(before), Some(after))
+    };
+    check_next(
+        bridge("-A own -p ARP -j DROP", "-A own -p IPv4 -j DROP"),
+        "  or put it back\n    ebtables-nft -t filter -L own --Ln    # N: the rule's number\n    \
+         ebtables-nft -t filter -D own N       # the + rule\n    \
+         ebtables-nft -t filter -I own N RULE  # the approved - rule, as number N\n",
+    );
+    check_next(
+        bridge(":own DROP", ":own ACCEPT"),
+        "  or put it back\n    ebtables-nft -t filter -P own POLICY  # POLICY: as in the approved - line, RETURN where there is none\n",
+    );
+    let arp = Change {
+        source: Source::Arptables,
+        legacy: true,
+        family: "arp".into(),
+        ..bridge("-A own", "-A own -j DROP")
+    };
+    check_next(
+        arp,
+        "  or put it back\n    arptables-legacy -t filter -n -L own --line-numbers  # N: the rule's number\n    \
+         arptables-legacy -t filter -R own N RULE             # RULE: the approved - line\n",
+    );
+}
+
 fn context(source: Source, name: &str, before: Option<&str>, after: Option<&str>) -> Change {
     let kind = match (before, after) {
         (None, _) => ChangeKind::Added,
