@@ -148,6 +148,11 @@ pub(super) fn beside_digest(live: &Ruleset, interfaces: &BTreeMap<u32, Vec<u8>>)
     let mut parts = Vec::new();
     for (key, table) in live.tables.iter().filter(|(key, _)| key.backend != Backend::NfTables) {
         parts.extend([key.to_string().into_bytes(), table.digest().0.to_vec()]);
+        // A table's digest is of what lasts; that a member came which expires is a change, too.
+        for (name, set) in &table.sets {
+            parts.push(name.0.clone());
+            parts.extend(set.elements.iter().map(|(key, element)| element.digest(key).0.to_vec()));
+        }
     }
     for (index, name) in interfaces {
         parts.extend([index.to_le_bytes().to_vec(), name.clone()]);
