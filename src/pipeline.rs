@@ -28,7 +28,7 @@ mod look;
 
 pub use approval::{Request, Selection, counted};
 pub use error::PipelineError;
-pub use look::Checked;
+pub use look::{Checked, compared};
 
 /// What `record` did.
 #[derive(Debug)]

@@ -1,16 +1,23 @@
 //! A network namespace with one ruleset in it, and a repository that watches it.
 
 use crate::listing::Listing;
-use crate::manifest::{self, Entry};
-use fwdrift::collect::links;
+use crate::manifest::{self, Entry, Loader};
+use crate::raw;
+use fwdrift::collect::{self, links};
+use fwdrift::compare::Known;
 use fwdrift::config::{ColorChoice, Format, NetnsRef, Settings, Verbosity};
-use fwdrift::model::{CheckResult, HostName, Ruleset, text_from_kernel};
+use fwdrift::decode;
+use fwdrift::ledger::Repository;
+use fwdrift::model::{Change, CheckResult, Files, HostName, Ruleset, text_from_kernel};
+use fwdrift::normalise::normalise;
 use fwdrift::pipeline;
 use fwdrift::sys::netns::Netns;
+use fwdrift::sys::socket::Socket;
 use fwdrift::tool::Tool;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -23,30 +30,71 @@ pub struct Live {
     pub netns: Netns,
     repo: TempDir,
     changed: AtomicBool,
+    pristine: Mutex<Option<Pristine>>,
+}
+
+/// What the live state is put back to between two mutations, without any program.
+struct Pristine {
+    approved: Arc<Ruleset>,
+    ruleset: Arc<Ruleset>,
+    listing: Arc<Listing>,
+    /// A table with the owner flag lives as long as the socket that made it.
+    _owner: Socket,
 }
 
 impl Live {
-    /// Loads a ruleset into a namespace of its own; none if nft refuses it.
+    /// Loads a ruleset into a namespace of its own; none if its program refuses it.
     pub fn load(entry: &Entry) -> Option<Self> {
-        let live = Self {
-            entry: entry.clone(),
-            netns: Netns::create().unwrap(),
-            repo: tempfile::tempdir().unwrap(),
-            changed: AtomicBool::new(false),
-        };
+        let live = Self::empty(entry);
         if live.load_file().is_ok() {
             return Some(live);
         }
         let text = String::from_utf8_lossy(&std::fs::read(&entry.path).unwrap()).into_owned();
         let devices = manifest::devices(&text);
         live.netns.run(|| devices.iter().for_each(|name| drop(links::make(0, name.as_bytes())))).unwrap();
+        let family = if entry.name.contains("ip6tables") { "inet6" } else { "inet" };
+        for name in manifest::ipsets(&text) {
+            let _ = live.run("ipset", &["create", &name, "hash:ip", "family", family], None);
+        }
         live.load_file().is_ok().then_some(live)
     }
 
+    /// A namespace without any rules, watched from a repository that does not exist yet.
+    pub fn empty(entry: &Entry) -> Self {
+        Self {
+            entry: entry.clone(),
+            netns: Netns::create().unwrap(),
+            repo: tempfile::tempdir().unwrap(),
+            changed: AtomicBool::new(false),
+            pristine: Mutex::new(None),
+        }
+    }
+
     fn load_file(&self) -> Result<String, String> {
-        let path = self.entry.path.to_str().unwrap();
-        let args = ["-j", "-f", path];
-        self.nft(if self.entry.is_json { &args } else { &args[1..] })
+        self.load_path(&self.entry.path, self.entry.loader)
+    }
+
+    /// Loads a file with its program, over what is there.
+    pub fn load_path(&self, path: &Path, loader: Loader) -> Result<String, String> {
+        let path = path.to_str().unwrap();
+        match loader {
+            Loader::Nft => self.nft(&["-f", path]),
+            Loader::NftJson => self.nft(&["-j", "-f", path]),
+            Loader::Restore(program) => self.run(program, &[], Some(std::fs::read(path).unwrap())),
+        }
+    }
+
+    /// Runs a program in the namespace.
+    pub fn run(&self, program: &str, args: &[&str], input: Option<Vec<u8>>) -> Result<String, String> {
+        let lock = self.repo.path().join("xtables.lock");
+        let run = || {
+            let tool = Tool::find(program).unwrap().args(args.iter().copied());
+            let tool = tool.env("XTABLES_LOCKFILE", lock.to_str().unwrap());
+            if let Some(input) = input { tool.input(input) } else { tool }.run()
+        };
+        self.mark_changed();
+        let output = self.netns.run(run).unwrap().map_err(|error| error.to_string())?;
+        Ok(text_from_kernel(&output.stdout))
     }
 
     /// Runs nft in the namespace.
@@ -69,13 +117,57 @@ impl Live {
         self.changed.store(true, Ordering::Relaxed);
     }
 
-    /// Loads the file again if anything was changed; whether it was.
-    pub fn restore(&self) -> bool {
-        let changed = self.changed.load(Ordering::Relaxed);
-        if changed {
-            self.reload();
+    /// The ruleset that is loaded now is what every mutation starts from: it is made anew from its own
+    /// messages, and nothing of it may get lost by that.
+    pub fn keep(&self, approved: Ruleset) -> Result<(), String> {
+        let ruleset = Arc::new(self.ruleset()?);
+        let owner = self.remake(&ruleset)?;
+        if self.ruleset()?.digest() != ruleset.digest() {
+            return Err("made anew from its messages, it is another ruleset".to_owned());
         }
-        changed
+        let (approved, listing) = (Arc::new(approved), Arc::new(self.listing()));
+        *self.pristine.lock().unwrap() = Some(Pristine { approved, ruleset, listing, _owner: owner });
+        self.changed.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Puts back what [`Self::keep`] kept if anything was changed since; what nft lists of it.
+    pub fn restore(&self) -> Arc<Listing> {
+        let mut kept = self.pristine.lock().unwrap();
+        let kept = kept.as_mut().expect("nothing is kept");
+        if self.changed.load(Ordering::Relaxed) {
+            kept._owner = self.remake(&kept.ruleset).unwrap();
+            self.changed.store(false, Ordering::Relaxed);
+        }
+        kept.listing.clone()
+    }
+
+    /// What was kept, as fwdrift reads it.
+    pub fn kept(&self) -> Arc<Ruleset> {
+        self.pristine.lock().unwrap().as_ref().expect("nothing is kept").ruleset.clone()
+    }
+
+    /// Empties the namespace and makes a ruleset in it, over netlink.
+    pub fn remake(&self, ruleset: &Ruleset) -> Result<Socket, String> {
+        raw::flush(self);
+        let made = self.netns.run(|| decode::transplant(ruleset)).unwrap();
+        made.map_err(|error| error.to_string())
+    }
+
+    /// The live state, as fwdrift reads it.
+    pub fn ruleset(&self) -> Result<Ruleset, String> {
+        let (capture, gaps) = collect::capture(&self.netns).map_err(|error| error.to_string())?;
+        assert!(gaps.is_empty(), "{gaps:?}");
+        normalise(&capture).map_err(|error| error.to_string())
+    }
+
+    /// What differs from the approved state that [`Self::keep`] was given: by the pipeline's own comparison,
+    /// without git and the evidence.
+    pub fn drift(&self) -> Result<Vec<Change>, String> {
+        let approved = self.pristine.lock().unwrap().as_ref().expect("nothing is kept").approved.clone();
+        let live = self.ruleset()?;
+        let found = pipeline::compared(&approved, &live, &Known::default()).map_err(|e| e.to_string())?;
+        Ok(found.differences.into_iter().map(|difference| difference.change).collect())
     }
 
     /// What nft lists, without counters.
@@ -95,10 +187,20 @@ impl Live {
 
     /// Empties the namespace and loads the file again.
     pub fn reload(&self) {
-        self.script("flush ruleset").unwrap();
-        self.load_file().unwrap();
-        self.add_expiring(None);
+        self.reload_as(&self.entry.path, self.entry.loader).unwrap();
+    }
+
+    /// Empties the namespace and loads another file.
+    pub fn reload_as(&self, path: &Path, loader: Loader) -> Result<(), String> {
+        if !self.entry.is_legacy() {
+            self.script("flush ruleset")?;
+        }
+        self.load_path(path, loader)?;
+        if !self.entry.is_legacy() {
+            self.add_expiring(None);
+        }
         self.changed.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Sends packets through `lo` in both families: counters move, dynamic sets fill.
@@ -117,7 +219,11 @@ impl Live {
     }
 
     fn settings(&self) -> Settings {
-        let netns = format!("/proc/self/fd/{}", self.netns.as_fd().as_raw_fd());
+        self.settings_for(&self.netns)
+    }
+
+    fn settings_for(&self, netns: &Netns) -> Settings {
+        let netns = format!("/proc/self/fd/{}", netns.as_fd().as_raw_fd());
         Settings {
             config: None,
             repo: self.repo.path().join("repo"),
@@ -131,16 +237,38 @@ impl Live {
         }
     }
 
-    /// Makes the live state the baseline. Returns whether a table needed its exact form.
-    pub fn init(&self) -> Result<bool, String> {
+    /// Makes the live state the baseline. Returns its files.
+    pub fn init(&self) -> Result<Files, String> {
         let (baseline, _) = pipeline::init(&self.settings(), &[]).map_err(|error| error.to_string())?;
-        Ok(baseline.files.keys().any(|path| path.ends_with(".exact")))
+        Ok(baseline.files)
+    }
+
+    /// Approves all drift. Returns the files of the baseline that this makes.
+    pub fn approve(&self) -> Result<Files, String> {
+        let request = pipeline::Request {
+            selection: pipeline::Selection::All,
+            reviewed: None,
+            reason: None,
+            ticket: None,
+            replace_authored: false,
+        };
+        let settings = self.settings();
+        let done = pipeline::approve(&settings, &request, |_, _| Ok(true)).map_err(|e| e.to_string())?;
+        done.ok_or("there was nothing to approve")?;
+        let repository = Repository::open(&settings.repo).map_err(|error| error.to_string())?;
+        Ok(repository.baseline(&settings.host).map_err(|error| error.to_string())?.unwrap().files)
     }
 
     /// The drift check, by the pipeline, and the approved state.
     pub fn check(&self) -> Result<(CheckResult, Ruleset), String> {
         let checked = pipeline::check(&self.settings()).map_err(|error| error.to_string())?;
         Ok((checked.result, checked.approved))
+    }
+
+    /// The drift check of another namespace against this one's baseline.
+    pub fn check_other(&self, other: &Netns) -> Result<CheckResult, String> {
+        let checked = pipeline::check(&self.settings_for(other)).map_err(|error| error.to_string())?;
+        Ok(checked.result)
     }
 
     /// Whether the element that expires is (still) there.

@@ -33,6 +33,11 @@ pub struct Results {
 }
 
 impl Results {
+    /// All rulesets.
+    pub fn of(&self) -> usize {
+        self.loaded + self.not_loaded
+    }
+
     /// Adds one ruleset.
     pub fn add(&mut self, ruleset: &str, outcomes: Option<(bool, Vec<(&'static str, Outcome)>)>) {
         let Some((exact, outcomes)) = outcomes else {
@@ -65,7 +70,7 @@ impl Results {
     /// that held, rulesets with a table whose text alone does not give it back.
     pub fn table(&self) -> String {
         let mut out = format!(
-            "{} rulesets load here ({} do not); {} need an exact form beside the text\n\n{:<26}{:>9}{:>9}{:>7}{:>16}{:>12}\n",
+            "{} rulesets load here ({} do not); {} need an exact form beside the text\n\n{:<44}{:>9}{:>9}{:>7}{:>16}{:>12}\n",
             self.loaded,
             self.not_loaded,
             self.with_exact,
@@ -79,7 +84,7 @@ impl Results {
         for row in &self.rows {
             let applied = row.right + row.wrong;
             out.push_str(&format!(
-                "{:<26}{applied:>9}{:>9}{:>7}{:>16}{:>12}\n",
+                "{:<44}{applied:>9}{:>9}{:>7}{:>16}{:>12}\n",
                 row.claim, row.right, row.wrong, row.not_applicable, row.right_exact
             ));
         }

@@ -10,7 +10,9 @@ use std::collections::BTreeSet;
 /// syntax already.
 pub fn as_nft(change: &Change, text: &str, what: &Texts) -> String {
     let (family, table) = (change.family.as_str(), change.table.as_str());
-    if change.source != Source::IptablesNft || !text.starts_with(['*', ':', '-']) {
+    // By its syntax: a table whose shape is no longer iptables' is native, and what it was is not.
+    let never = matches!(what, Texts::TableHead | Texts::SetHead(_) | Texts::Element(_));
+    if never || change.source == Source::IptablesLegacy || !text.starts_with(['*', ':', '-']) {
         return text.to_owned();
     }
     let (program, family) = match family {
@@ -37,8 +39,8 @@ pub fn as_nft(change: &Change, text: &str, what: &Texts) -> String {
         kept.map(|line| line.trim()).collect::<Vec<_>>().join("\n")
     };
     match what {
-        Texts::Table => listed,
-        Texts::Object(_) | Texts::Element(_) => lines[1..lines.len() - 1].join("\n"),
+        Texts::Table | Texts::TableHead => listed,
+        Texts::Object(_) | Texts::SetHead(_) | Texts::Element(_) => lines[1..lines.len() - 1].join("\n"),
         Texts::Head(_) => inside(&|line| line.starts_with("type ")),
         Texts::Rule(_) => inside(&|line| !line.starts_with("type ")),
     }
