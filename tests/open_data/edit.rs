@@ -21,7 +21,9 @@ pub type Ways<'a> = Box<dyn Iterator<Item = (Ruleset, Vec<Expected>)> + 'a>;
 pub const OF_RULES: [(&str, Edit); 19] = [
     ("verdict changed", |is| in_expressions(is, b"immediate", other_verdict)),
     ("jump target changed", other_target),
-    ("compared value changed: 1 bit", |is| in_expressions(is, b"cmp", |data| flip_value(data, expr::CMP_DATA))),
+    ("compared value changed: 1 bit", |is| {
+        in_expressions(is, b"cmp", |data| flip_value(data, expr::CMP_DATA))
+    }),
     ("comparison inverted", |is| in_expressions(is, b"cmp", |data| toggle(data, expr::CMP_OP))),
     ("mask changed: 1 bit", |is| in_expressions(is, b"bitwise", |data| flip_value(data, BITWISE_MASK))),
     ("value set or translated to: 1 bit", |is| {
@@ -77,10 +79,7 @@ fn places(is: &Ruleset) -> impl Iterator<Item = (&TableKey, &Table, &Name, usize
 }
 
 /// All ways to change the bytes of one rule.
-fn in_rules<'a>(
-    is: &'a Ruleset,
-    change: impl Fn(&Table, &Rule) -> Vec<Vec<u8>> + 'a,
-) -> Ways<'a> {
+fn in_rules<'a>(is: &'a Ruleset, change: impl Fn(&Table, &Rule) -> Vec<Vec<u8>> + 'a) -> Ways<'a> {
     Box::new(places(is).flat_map(move |(key, table, name, at, rule)| {
         let ways = change(table, rule).into_iter().map(move |attrs| {
             let changed = with_table(is, key, |table| {
@@ -93,7 +92,11 @@ fn in_rules<'a>(
 }
 
 /// All ways to change the data of one expression of a name.
-fn in_expressions<'a>(is: &'a Ruleset, name: &'static [u8], change: fn(&[u8]) -> Option<Vec<u8>>) -> Ways<'a> {
+fn in_expressions<'a>(
+    is: &'a Ruleset,
+    name: &'static [u8],
+    change: fn(&[u8]) -> Option<Vec<u8>>,
+) -> Ways<'a> {
     in_rules(is, move |_, rule| {
         let count = expressions(&rule.attrs).count();
         let ways = (0..count).filter_map(|number| nth_expression(&rule.attrs, number, name, &change));
@@ -179,15 +182,16 @@ fn other_verdict(data: &[u8]) -> Option<Vec<u8>> {
 /// Ports and addresses of a header: the other direction's.
 fn other_field(data: &[u8]) -> Option<Vec<u8>> {
     let number = |kind| Attrs(data).find(kind).and_then(|attr| attr.be32());
-    let other: u32 = match (number(expr::PAYLOAD_BASE)?, number(expr::PAYLOAD_OFFSET)?, number(expr::PAYLOAD_LEN)?) {
-        (2, 0, 2) => 2,
-        (2, 2, 2) => 0,
-        (1, 12, 4) => 16,
-        (1, 16, 4) => 12,
-        (1, 8, 16) => 24,
-        (1, 24, 16) => 8,
-        _ => return None,
-    };
+    let other: u32 =
+        match (number(expr::PAYLOAD_BASE)?, number(expr::PAYLOAD_OFFSET)?, number(expr::PAYLOAD_LEN)?) {
+            (2, 0, 2) => 2,
+            (2, 2, 2) => 0,
+            (1, 12, 4) => 16,
+            (1, 16, 4) => 12,
+            (1, 8, 16) => 24,
+            (1, 24, 16) => 8,
+            _ => return None,
+        };
     patch(data, &[expr::PAYLOAD_OFFSET], &|_| Some(other.to_be_bytes().to_vec()))
 }
 
@@ -201,12 +205,17 @@ fn longer_prefix(data: &[u8]) -> Option<Vec<u8>> {
 fn other_target(is: &Ruleset) -> Ways<'_> {
     const PATH: [u16; 3] = [expr::IMMEDIATE_DATA, expr::DATA_VERDICT, expr::VERDICT_CHAIN];
     in_rules(is, |table, rule| {
-        let regular = table.chains.iter().filter(|(_, chain)| Attrs(&chain.attrs).find(nft::chain::HOOK).is_none());
+        let regular =
+            table.chains.iter().filter(|(_, chain)| Attrs(&chain.attrs).find(nft::chain::HOOK).is_none());
         let others: Vec<&Name> = regular.map(|(name, _)| name).take(6).collect();
         let count = expressions(&rule.attrs).count();
         let ways = others.into_iter().filter_map(|other| {
             let target = [&other.0[..], b"\0"].concat();
-            let change = |data: &[u8]| patch(data, &PATH, &|old| (old != target && !old.starts_with(b"__chain")).then(|| target.clone()));
+            let change = |data: &[u8]| {
+                patch(data, &PATH, &|old| {
+                    (old != target && !old.starts_with(b"__chain")).then(|| target.clone())
+                })
+            };
             nth_expression(&rule.attrs, count.checked_sub(1)?, b"immediate", &change)
         });
         ways.collect()
@@ -236,7 +245,9 @@ fn with_counter(is: &Ruleset) -> Ways<'_> {
     });
     in_rules(is, move |_, found| {
         let more = |list: &[u8]| Some([counter.as_bytes(), list].concat());
-        if has_counter(found) { None } else { patch(&found.attrs, &[rule::EXPRESSIONS], &more) }.into_iter().collect()
+        if has_counter(found) { None } else { patch(&found.attrs, &[rule::EXPRESSIONS], &more) }
+            .into_iter()
+            .collect()
     })
 }
 
@@ -251,7 +262,9 @@ fn without_counter(is: &Ruleset) -> Ways<'_> {
             }
             Some(out.into_bytes())
         };
-        if has_counter(found) { patch(&found.attrs, &[rule::EXPRESSIONS], &less) } else { None }.into_iter().collect()
+        if has_counter(found) { patch(&found.attrs, &[rule::EXPRESSIONS], &less) } else { None }
+            .into_iter()
+            .collect()
     })
 }
 
@@ -272,7 +285,9 @@ fn in_extensions(is: &Ruleset) -> Ways<'_> {
                     Some(info)
                 })
             };
-            [&b"match"[..], b"target"].iter().find_map(|name| nth_expression(&found.attrs, number, name, &change))
+            [&b"match"[..], b"target"]
+                .iter()
+                .find_map(|name| nth_expression(&found.attrs, number, name, &change))
         });
         ways.collect()
     })
@@ -342,7 +357,11 @@ enum Inner {
 fn in_anonymous(is: &Ruleset, what: Inner) -> Ways<'_> {
     Box::new(places(is).flat_map(move |(key, table, name, at, found)| {
         let sets = references(&found.attrs).into_iter().filter(|set| {
-            table.anonymous.sets.get(set).is_some_and(|set| set.elements.len() > usize::from(what == Inner::Gone))
+            table
+                .anonymous
+                .sets
+                .get(set)
+                .is_some_and(|set| set.elements.len() > usize::from(what == Inner::Gone))
         });
         let ways = sets.filter_map(move |set| {
             let mut content = table.anonymous.sets[&set].clone();

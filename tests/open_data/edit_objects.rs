@@ -4,8 +4,8 @@ use crate::edit::{COMMENT, Edit, Ways, flip, flipped, patch, place, tables, with
 use crate::expect::Expected;
 use crate::listing::Place;
 use fwdrift::model::{ChangeKind, Element, ElementKey, Name, Ruleset, Set, Table, TableKey};
-use fwdrift::netlink::nft::{chain, elem, expr, object, set, table};
 use fwdrift::netlink::Attrs;
+use fwdrift::netlink::nft::{chain, elem, expr, object, set, table};
 use fwdrift::normalise::{references, verdict_chain};
 
 /// The kinds that change anything but rules.
@@ -21,7 +21,9 @@ pub const OF_OBJECTS: [(&str, Edit); 16] = [
     ("set's flags changed", |is| in_sets(is, other_flags)),
     ("set's timeout changed", |is| in_sets(is, other_timeout)),
     ("set's size changed", |is| in_sets(is, other_size)),
-    ("set's comment changed", |is| in_sets(is, |set| Some(with(&set.attrs, set::USERDATA, &with_comment(&set.attrs))))),
+    ("set's comment changed", |is| {
+        in_sets(is, |set| Some(with(&set.attrs, set::USERDATA, &with_comment(&set.attrs))))
+    }),
     ("quota or limit changed", |is| in_objects(is, &[object::T_QUOTA, object::T_LIMIT])),
     ("other named object changed", |is| {
         in_objects(is, &[object::T_CT_HELPER, object::T_CT_TIMEOUT, object::T_CT_EXPECT, object::T_SYNPROXY])

@@ -154,7 +154,9 @@ impl Expected {
             if told != (Some(place), Some(place)) {
                 return Some(format!("it was changed at {place}, not at {position:?}"));
             }
-            if change.before == change.after && !change.note.as_ref().is_some_and(|n| n.contains("no tool prints")) {
+            if change.before == change.after
+                && !change.note.as_ref().is_some_and(|n| n.contains("no tool prints"))
+            {
                 return Some("before and after look alike".to_owned());
             }
         }

@@ -33,7 +33,10 @@ const BATTERY: [(&str, Edit); 13] = [
     ("legacy: rule added at the end", |is| in_chains(is, |rules, chain| insert(rules, rules.len(), chain))),
     ("legacy: rule added at the start", |is| in_chains(is, |rules, chain| insert(rules, 0, chain))),
     ("legacy: rule added in the middle", |is| {
-        in_chains(is, |rules, chain| if rules.len() < 2 { None } else { insert(rules, rules.len() / 2, chain) })
+        in_chains(
+            is,
+            |rules, chain| if rules.len() < 2 { None } else { insert(rules, rules.len() / 2, chain) },
+        )
     }),
     ("legacy: rule deleted", |is| in_chains(is, removed)),
     ("legacy: comment added to a rule", |is| in_chains(is, |rules, _| changed(rules, commented))),
@@ -123,7 +126,8 @@ fn objection(live: &Live, way: &Way, before: &[Table], after: &[Table]) -> Optio
         return Some(format!("it should be {wanted:?}: {}", crate::described(&changes)));
     }
     if way.object == ObjectKind::Chain {
-        let first = |text: &Option<String>| text.as_ref().and_then(|text| text.lines().next().map(str::to_owned));
+        let first =
+            |text: &Option<String>| text.as_ref().and_then(|text| text.lines().next().map(str::to_owned));
         let right = (first(&change.before), first(&change.after)) == (head(before), head(after));
         return (!right).then(|| format!("the texts are wrong: {}", crate::described(&changes)));
     }
@@ -257,7 +261,8 @@ fn other_verdict(rule: &str) -> Option<String> {
 
 /// Another port, mark or limit: the first number of a rule that may be the next one.
 fn other_number(rule: &str) -> Option<String> {
-    let options = ["--dport ", "--sport ", "--dports ", "--set-xmark 0x", "--icmp-type ", "--hitcount ", "--limit "];
+    let options =
+        ["--dport ", "--sport ", "--dports ", "--set-xmark 0x", "--icmp-type ", "--hitcount ", "--limit "];
     let at = options.iter().find_map(|option| Some(rule.find(option)? + option.len()))?;
     let digits = rule[at..].bytes().take_while(u8::is_ascii_digit).count();
     let number: u32 = rule[at..at + digits].parse().ok()?;

@@ -142,6 +142,11 @@ impl Live {
         kept.listing.clone()
     }
 
+    /// Keeps the socket that made the present tables, until they are put back.
+    pub fn keep_alive(&self, owner: Socket) {
+        self.pristine.lock().unwrap().as_mut().expect("nothing is kept")._owner = owner;
+    }
+
     /// What was kept, as fwdrift reads it.
     pub fn kept(&self) -> Arc<Ruleset> {
         self.pristine.lock().unwrap().as_ref().expect("nothing is kept").ruleset.clone()
@@ -172,7 +177,12 @@ impl Live {
 
     /// What nft lists, without counters.
     pub fn listing(&self) -> Listing {
-        Listing::parse(&self.nft(&["-s", "-a", "list", "ruleset"]).unwrap())
+        self.try_listing().unwrap()
+    }
+
+    /// The same; nft itself dies of some rulesets.
+    pub fn try_listing(&self) -> Result<Listing, String> {
+        Ok(Listing::parse(&self.nft(&["-s", "-a", "list", "ruleset"])?))
     }
 
     /// Adds the table whose element expires.

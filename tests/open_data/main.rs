@@ -20,6 +20,7 @@ mod table;
 mod translate;
 
 use fwdrift::model::{Change, Verdict};
+use listing::Listing;
 use live::{EXPIRING, Live};
 use manifest::{Entry, Loader};
 use std::collections::VecDeque;
@@ -143,14 +144,14 @@ fn examine(entry: &Entry) -> Claims {
 }
 
 /// All mutations, one at a time.
-fn battery(live: &Live, base: &listing::Listing, outcomes: &mut Vec<(&'static str, Outcome)>) {
+fn battery(live: &Live, base: &Listing, outcomes: &mut Vec<(&'static str, Outcome)>) {
     // The same ruleset from JSON: its mutations are those of the nft file beside it.
     if live.entry.same_as_text {
         return;
     }
     for (name, mutation) in mutate::ALL {
         let before = live.restore();
-        let expected = mutation(live, &before);
+        let expected = mutation(live, &before).map(|expected| (expected, live.listing()));
         outcomes.push((name, judge(live, base, &before, expected)));
     }
     for (name, edit) in edit::OF_RULES.into_iter().chain(edit_objects::OF_OBJECTS) {
@@ -163,15 +164,17 @@ fn battery(live: &Live, base: &listing::Listing, outcomes: &mut Vec<(&'static st
 /// Ways of one edit that are tried before it counts as not applicable.
 const WAYS: usize = 8;
 
-/// Makes an edit in the first way that the kernel takes; what must be reported.
-fn made(live: &Live, edit: edit::Edit) -> Option<Vec<expect::Expected>> {
+/// Makes an edit in the first way that the kernel takes and nft can list; what must be reported, and that
+/// listing.
+fn made(live: &Live, edit: edit::Edit) -> Option<(Vec<expect::Expected>, Listing)> {
     let kept = live.kept();
-    let (_owner, expected) = edit(&kept).take(WAYS).find_map(|(changed, expected)| {
-        let owner = live.remake(&changed).ok()?;
+    edit(&kept).take(WAYS).find_map(|(changed, expected)| {
+        live.keep_alive(live.remake(&changed).ok()?);
         // What the kernel does not keep is no change.
-        (live.ruleset().ok()?.digest() != kept.digest()).then_some((owner, expected))
-    })?;
-    Some(expected)
+        let is_kept = live.ruleset().ok()?.digest() != kept.digest();
+        let listing = if is_kept { live.try_listing().ok()? } else { return None };
+        Some((expected, listing))
+    })
 }
 
 fn in_sync_by_bytes(live: &Live) -> Outcome {
@@ -184,11 +187,11 @@ fn in_sync_by_bytes(live: &Live) -> Outcome {
 
 fn judge(
     live: &Live,
-    base: &listing::Listing,
-    before: &listing::Listing,
-    expected: Option<Vec<expect::Expected>>,
+    base: &Listing,
+    before: &Listing,
+    expected: Option<(Vec<expect::Expected>, Listing)>,
 ) -> Outcome {
-    let Some(expected) = expected else { return Outcome::NotApplicable };
+    let Some((expected, after)) = expected else { return Outcome::NotApplicable };
     let changes = match live.drift() {
         Ok(changes) => changes,
         Err(error) => return Outcome::Wrong(error),
@@ -199,7 +202,7 @@ fn judge(
         table.clone_from(base.table(&table.family, &table.name).unwrap());
     }
     let before = before.without_dynamic_elements();
-    let objections = expect::objections(&expected, &changes, &before, &live.listing());
+    let objections = expect::objections(&expected, &changes, &before, &after);
     if objections.is_empty() {
         Outcome::Right
     } else {

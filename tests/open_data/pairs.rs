@@ -31,7 +31,12 @@ fn pairs_of_rulesets_are_told_apart_where_they_differ_and_only_there() {
     let results: Results = crate::in_parallel(jobs);
     crate::say(&format!("\n{}", results.table()));
     assert!(results.wrong.is_empty(), "{}", results.wrong.join("\n\n"));
-    assert!(results.loaded * 10 > results.of() * 9, "only {} of {} rows load here", results.loaded, results.of());
+    assert!(
+        results.loaded * 10 > results.of() * 9,
+        "only {} of {} rows load here",
+        results.loaded,
+        results.of()
+    );
 }
 
 /// The same policy before and after traffic.
@@ -112,7 +117,9 @@ fn noop(folder: &Path, row: &Row) -> Claims {
     let differing: usize = row["differing_lines_without_counters_handles"].parse().unwrap();
     let wanted: &[(ChangeKind, ObjectKind)] = match (row["tool"].as_str(), row["expected"].as_str()) {
         _ if differing == 0 => &[],
-        ("fail2ban", expected) if expected.starts_with("CHANGE") => &[(ChangeKind::Removed, ObjectKind::Table)],
+        ("fail2ban", expected) if expected.starts_with("CHANGE") => {
+            &[(ChangeKind::Removed, ObjectKind::Table)]
+        }
         // Its two rules in the other order; the order of sets means nothing.
         ("fail2ban", _) => &[(ChangeKind::Moved, ObjectKind::Rule)],
         // It adds two rules once more at each reload.
@@ -196,12 +203,13 @@ impl Wanted {
         }
         let [change] = changes else { return Some("it should be one change".to_owned()) };
         let place = change.position.map(|position| (position.before, position.after));
-        let is_it = (change.kind, change.object, place)
-            == (self.0, ObjectKind::Rule, Some((self.1, self.2)))
+        let is_it = (change.kind, change.object, place) == (self.0, ObjectKind::Rule, Some((self.1, self.2)))
             && change.table == table
             && change.chain.as_deref() == Some(chain);
         // Of two swapped neighbours either one moved.
-        let is_other = self.0 == ChangeKind::Moved && change.kind == ChangeKind::Moved && place == Some((Some(1), Some(2)));
+        let is_other = self.0 == ChangeKind::Moved
+            && change.kind == ChangeKind::Moved
+            && place == Some((Some(1), Some(2)));
         let told = change.before != change.after || change.note.is_some() || change.kind == ChangeKind::Moved;
         (!(is_it || is_other) || !told).then(|| "it is named wrongly".to_owned())
     }
