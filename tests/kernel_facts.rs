@@ -66,7 +66,7 @@ fn a_jump_to_a_chain_that_shares_its_name_with_a_map_can_be_shown() {
     let chain = table.chains.keys().find(|name| name.0 == b"c").unwrap();
     let item = Item::Rule(key.clone(), chain.clone(), 0);
     let texts = decode::decode(&ruleset, &BTreeSet::from([item.clone()])).unwrap();
-    assert_eq!(texts.get(&item), Some(&Text { text: "jump twin".to_owned(), exact: true }));
+    assert_eq!(texts.get(&item), Some(&Text::new("jump twin".to_owned(), true)));
 }
 
 #[test]

@@ -115,7 +115,7 @@ pub fn without_text(
 }
 
 fn same_text(old: Option<&Text>, new: Option<&Text>) -> bool {
-    matches!((old, new), (Some(old), Some(new)) if old.exact && new.exact && old.text == new.text)
+    matches!((old.and_then(Text::meaning), new.and_then(Text::meaning)), (Some(old), Some(new)) if old == new)
 }
 
 /// Objects that belong together, or one that has no counterpart.
@@ -296,8 +296,8 @@ impl Tables<'_> {
         let mut number = |digest: Digest, text: Option<Text>| {
             let next = numbers.len() as u32;
             let known = *numbers.entry(digest).or_insert(next);
-            match text.filter(|text| text.exact) {
-                Some(text) => *by_text.entry(text.text).or_insert(known),
+            match text.as_ref().and_then(Text::meaning) {
+                Some(text) => *by_text.entry(text.to_owned()).or_insert(known),
                 None => known,
             }
         };

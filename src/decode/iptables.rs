@@ -82,7 +82,7 @@ pub fn save(key: &TableKey, table: &Table, selection: &TableSelection) -> Option
 impl Saved {
     /// The item's text, if iptables-save's is exact.
     pub fn text(&self, item: &Item) -> Option<Text> {
-        let exact = |text: String| Some(Text { text, exact: true });
+        let exact = |text: String| Some(Text::new(text, true));
         match item {
             Item::Rule(_, name, place) if self.exact.contains(&(name.clone(), *place)) => {
                 let number = self.places.get(name)?.iter().position(|other| other == place)?;

@@ -88,7 +88,7 @@ pub fn decode(ruleset: &Ruleset, items: &BTreeSet<Item>) -> Result<BTreeMap<Item
             Backend::Sysctl | Backend::Bpf => context::text(ruleset, item),
             Backend::Ipset => None,
         };
-        let text = text.map(|text| Text { text, exact: true });
+        let text = text.map(|text| Text::new(text, true));
         let text = text.unwrap_or_else(|| unshown(ruleset, item, "it is not in the reading"));
         texts.insert(item.clone(), text);
     }
@@ -132,7 +132,7 @@ fn unshown(ruleset: &Ruleset, item: &Item, reason: &str) -> Text {
     let table = ruleset.tables.get(item.table());
     let digest = table.map(|table| digest_of(table, item));
     let digest = digest.map_or_else(String::new, |digest| format!(", digest {digest}"));
-    Text { text: format!("(no tool could show this {}: {reason}{digest})", noun(item)), exact: false }
+    Text::new(format!("(no tool could show this {}: {reason}{digest})", noun(item)), false)
 }
 
 fn noun(item: &Item) -> &'static str {
@@ -222,10 +222,14 @@ fn list_in_scratch(ruleset: &Ruleset, items: &[&Item]) -> Result<BTreeMap<Item, 
             let saved = iptables::save(key, table, selection);
             let mut rules = RuleTexts::new();
             for item in items {
-                let text = saved
-                    .as_ref()
-                    .and_then(|saved| saved.text(item))
-                    .or_else(|| native_text(table, selection, listing?, item, &mut rules));
+                let native = listing.and_then(|l| native_text(table, selection, l, item, &mut rules));
+                let text = match saved.as_ref().and_then(|saved| saved.text(item)) {
+                    None => native,
+                    Some(text) => {
+                        let native = native.filter(|native| native.exact).map(|native| native.text);
+                        Some(Text { native, ..text })
+                    }
+                };
                 let text = text.unwrap_or_else(|| unshown(ruleset, item, "nft's listing does not have it"));
                 texts.insert((*item).clone(), text);
             }
@@ -316,7 +320,7 @@ fn native_text(
         Item::Flowtable(_, name) => block(format!("flowtable {name} {{"))?.text(),
     };
     let exact = is_shown_whole(table, item) && !guard::is_ambiguous(&text);
-    Some(Text { text: guard::restored(&text), exact })
+    Some(Text::new(guard::restored(&text), exact))
 }
 
 fn rules_of(table: &Table, block: &Block, name: &Name, places: &BTreeSet<usize>) -> Option<Vec<String>> {

@@ -13,11 +13,13 @@ mod listing;
 mod live;
 mod manifest;
 mod mutate;
+mod other_nft;
 mod pairs;
 mod raw;
 mod restart;
 mod table;
 mod translate;
+mod writers;
 
 use fwdrift::model::{Change, Verdict};
 use listing::Listing;

@@ -24,7 +24,7 @@ fn capture(live: &Live) -> Capture {
 }
 
 /// Sends messages as one transaction; whether the kernel took it.
-fn commit(live: &Live, messages: &[(u8, u16, u8, Vec<u8>)]) -> bool {
+pub fn commit(live: &Live, messages: &[(u8, u16, u8, Vec<u8>)]) -> bool {
     let header = [0, 0, (nft::SUBSYSTEM >> 8) as u8, (nft::SUBSYSTEM & 0xff) as u8];
     let mut bytes = Vec::new();
     put_message(&mut bytes, nft::BATCH_BEGIN, flags::REQUEST, 1, &[&header]);
