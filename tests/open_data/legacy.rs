@@ -81,6 +81,9 @@ pub fn examine(entry: &Entry) -> Claims {
         outcomes.push(("legacy: the test itself", Outcome::Wrong(error)));
         return Some((false, outcomes));
     }
+    if !live.is_first_of_its_kind() {
+        return Some((false, outcomes));
+    }
     let original = saved(&live);
     for (name, edit) in BATTERY {
         outcomes.push((name, tried(&live, &original, edit)));

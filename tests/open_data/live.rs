@@ -8,12 +8,13 @@ use fwdrift::compare::Known;
 use fwdrift::config::{ColorChoice, Format, NetnsRef, Settings, Verbosity};
 use fwdrift::decode;
 use fwdrift::ledger::Repository;
-use fwdrift::model::{Change, CheckResult, Files, HostName, Ruleset, text_from_kernel};
+use fwdrift::model::{Change, CheckResult, Digest, Files, HostName, Ruleset, text_from_kernel};
 use fwdrift::normalise::normalise;
 use fwdrift::pipeline;
 use fwdrift::sys::netns::Netns;
 use fwdrift::sys::socket::Socket;
 use fwdrift::tool::Tool;
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -150,6 +151,12 @@ impl Live {
     /// What was kept, as fwdrift reads it.
     pub fn kept(&self) -> Arc<Ruleset> {
         self.pristine.lock().unwrap().as_ref().expect("nothing is kept").ruleset.clone()
+    }
+
+    /// Whether no other file has made just this ruleset: what holds for the one holds for the other.
+    pub fn is_first_of_its_kind(&self) -> bool {
+        static SEEN: Mutex<BTreeSet<Digest>> = Mutex::new(BTreeSet::new());
+        SEEN.lock().unwrap().insert(self.kept().digest())
     }
 
     /// Empties the namespace and makes a ruleset in it, over netlink.

@@ -25,8 +25,6 @@ pub struct Entry {
     pub loader: Loader,
     /// Whether the collection says that it loads.
     pub should_load: bool,
-    /// Of a JSON file: whether the collection says that it loads to what the nft file beside it loads to.
-    pub same_as_text: bool,
     /// Whether another release of nft prints another listing of it.
     pub listed_otherwise: bool,
     size: u64,
@@ -37,8 +35,15 @@ impl Entry {
     pub fn of_file(path: PathBuf, loader: Loader) -> Self {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let size = std::fs::metadata(&path).map_or(0, |meta| meta.len());
-        let (same_as_text, listed_otherwise) = (false, false);
-        Self { path, name, loader, should_load: true, same_as_text, listed_otherwise, size }
+        Self { path, name, loader, should_load: true, listed_otherwise: false, size }
+    }
+
+    /// Of a JSON file: the same ruleset in nft's syntax, if that lies beside it.
+    pub fn text_beside(&self) -> Option<Self> {
+        let path = self.path.to_str()?;
+        let stem = path.strip_suffix(".json-nft").or(path.strip_suffix(".nft.json"))?;
+        let text = Self::of_file(format!("{stem}.nft").into(), Loader::Nft);
+        text.path.is_file().then_some(text)
     }
 
     /// Whether x_tables holds it, and not nf_tables.
@@ -81,7 +86,6 @@ pub fn read(folder: &Path) -> Vec<Entry> {
             let loader = if row["kind"] == "nft-json" { Loader::NftJson } else { Loader::Nft };
             entries.push(Entry {
                 should_load: row["loads"].starts_with("yes"),
-                same_as_text: row["partner_same"] == "yes",
                 listed_otherwise: row["list113_same"] == "no",
                 ..named(&row["path"], loader)
             });

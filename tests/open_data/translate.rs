@@ -4,7 +4,8 @@ use crate::expect::Texts;
 use fwdrift::model::{Change, Source};
 use fwdrift::sys::netns::Netns;
 use fwdrift::tool::Tool;
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 
 /// The text of something in iptables' syntax, as nft lists what it loads to. The same text if it is in nft's
 /// syntax already.
@@ -21,14 +22,9 @@ pub fn as_nft(change: &Change, text: &str, what: &Texts) -> String {
     };
     let script = restorable(table, text);
     let chain = text.strip_prefix(':').or(text.strip_prefix("-A ")).and_then(|rest| rest.split(' ').next());
-    let run = |tool: Tool| tool.run().map_err(|error| error.to_string());
-    let list = || -> Result<String, String> {
-        run(Tool::find(program).unwrap().input(script.clone().into_bytes()))?;
-        let args = ["-s", "list", if chain.is_some() { "chain" } else { "table" }, family, table];
-        let output = run(Tool::find("nft").unwrap().args(args.into_iter().chain(chain)))?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    };
-    let listed = match Netns::create().unwrap().run(list).unwrap() {
+    let args = ["-s", "list", if chain.is_some() { "chain" } else { "table" }, family, table];
+    let args: Vec<&str> = args.into_iter().chain(chain).collect();
+    let listed = match listed_as(program, &script, &args) {
         Ok(listed) => listed,
         Err(error) => return format!("{error}\n{script}"),
     };
@@ -44,6 +40,30 @@ pub fn as_nft(change: &Change, text: &str, what: &Texts) -> String {
         Texts::Head(_) => inside(&|line| line.starts_with("type ")),
         Texts::Rule(_) => inside(&|line| !line.starts_with("type ")),
     }
+}
+
+thread_local! {
+    /// Where this worker loads texts, one after the other.
+    static SCRATCH: Netns = Netns::create().unwrap();
+    static KNOWN: RefCell<HashMap<(String, String), Result<String, String>>> = RefCell::default();
+}
+
+/// What nft lists of a save that a program loads.
+fn listed_as(program: &str, script: &str, args: &[&str]) -> Result<String, String> {
+    let key = (format!("{program} {}", args.join(" ")), script.to_owned());
+    if let Some(known) = KNOWN.with_borrow(|known| known.get(&key).cloned()) {
+        return known;
+    }
+    let run = |tool: Tool| tool.run().map_err(|error| error.to_string());
+    let list = || -> Result<String, String> {
+        run(Tool::find("nft").unwrap().args(["flush", "ruleset"]))?;
+        run(Tool::find(program).unwrap().input(script.to_owned().into_bytes()))?;
+        let output = run(Tool::find("nft").unwrap().args(args.iter().copied()))?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let listed = SCRATCH.with(|netns| netns.run(list).unwrap());
+    KNOWN.with_borrow_mut(|known| known.insert(key, listed.clone()));
+    listed
 }
 
 /// Lines of a save as a whole one, in which all that the rules are in and jump to is declared.

@@ -12,7 +12,9 @@ use fwdrift::model::{ChangeKind, ObjectKind, Verdict};
 use fwdrift::netlink::nft::{self, elem, expr, msg, rule, set};
 use fwdrift::netlink::{AttrWriter, flags};
 
-const INET: u8 = 1;
+const HOME: (&str, u8, &str, &str) = ("inet", 1, "t", "c");
+/// A table that iptables-nft would call its own.
+const IPTABLES: (&str, u8, &str, &str) = ("ip", 2, "filter", "INPUT");
 /// `NFT_REG_1`, the first register of sixteen bytes.
 const REG: u32 = 1;
 /// `NFT_META_*`.
@@ -39,6 +41,8 @@ const TYPE_VERDICT: u32 = 0xffff_ff00;
 struct Case {
     /// What is encoded in another way.
     what: &'static str,
+    /// Its family, its number, its table and its chain.
+    home: (&'static str, u8, &'static str, &'static str),
     /// The chain's first line.
     chain: &'static str,
     /// The set that nft makes for it, if it is a named one.
@@ -182,6 +186,7 @@ const DNAT: &str = "type nat hook prerouting priority -100; policy accept;";
 fn cases() -> Vec<Case> {
     let case = |what, text, expressions| Case {
         what,
+        home: HOME,
         chain: FILTER,
         set: "",
         text,
@@ -202,6 +207,17 @@ fn cases() -> Vec<Case> {
             let (from, to) = (1000_u16.to_be_bytes(), (2000 + u16::from(n)).to_be_bytes());
             all([tcp_port(), vec![compare(GTE, &from), compare(LTE, &to), verdict(NF_ACCEPT)]])
         }),
+        Case {
+            home: IPTABLES,
+            ..case(
+                "one range, where iptables has words only for two comparisons",
+                "tcp sport 1-1023 counter accept",
+                |n| {
+                    let range = range(&1_u16.to_be_bytes(), &(1023 + u16::from(n)).to_be_bytes());
+                    all([of_protocol(6), vec![field(TRANSPORT, 0, 2), range, counter(0), verdict(NF_ACCEPT)]])
+                },
+            )
+        },
         case("interface's name without padding", "iifname \"eth0\" accept", |n| {
             let name = [b"eth", &[b'0' + n][..], b"\0"].concat();
             vec![meta(META_IIFNAME), compare(EQ, &name), verdict(NF_ACCEPT)]
@@ -282,18 +298,22 @@ fn cases() -> Vec<Case> {
 
 /// Sends the sets and the rule as one transaction.
 fn write(live: &Live, case: &Case, number: u8) -> bool {
+    let (_, family, table, chain) = case.home;
     let mut messages = Vec::new();
     for (id, raw) in case.sets.iter().enumerate() {
         let id = id as u32 + 1;
         let mut attrs = AttrWriter::new();
-        attrs.string(set::TABLE, b"t").string(set::NAME, raw.name).be32(set::FLAGS, raw.flags);
+        attrs.string(set::TABLE, table.as_bytes()).string(set::NAME, raw.name).be32(set::FLAGS, raw.flags);
         attrs.be32(set::KEY_TYPE, raw.key.0).be32(set::KEY_LEN, raw.key.1).be32(set::ID, id);
         if let Some((kind, length)) = raw.data {
             attrs.be32(set::DATA_TYPE, kind).be32(SET_DATA_LEN, length);
         }
-        messages.push((msg::NEWSET, flags::CREATE, INET, attrs.into_bytes()));
+        messages.push((msg::NEWSET, flags::CREATE, family, attrs.into_bytes()));
         let mut attrs = AttrWriter::new();
-        attrs.string(elem::LIST_TABLE, b"t").string(elem::LIST_SET, raw.name).be32(elem::LIST_SET_ID, id);
+        attrs
+            .string(elem::LIST_TABLE, table.as_bytes())
+            .string(elem::LIST_SET, raw.name)
+            .be32(elem::LIST_SET_ID, id);
         attrs.nested(elem::LIST_ELEMENTS, |list| {
             for (key, ends, code) in &raw.elements {
                 list.nested(nft::LIST_ELEM, |one| {
@@ -311,23 +331,24 @@ fn write(live: &Live, case: &Case, number: u8) -> bool {
                 });
             }
         });
-        messages.push((msg::NEWSETELEM, flags::CREATE, INET, attrs.into_bytes()));
+        messages.push((msg::NEWSETELEM, flags::CREATE, family, attrs.into_bytes()));
     }
     let mut attrs = AttrWriter::new();
-    attrs.string(rule::TABLE, b"t").string(rule::CHAIN, b"c");
+    attrs.string(rule::TABLE, table.as_bytes()).string(rule::CHAIN, chain.as_bytes());
     attrs.nested(rule::EXPRESSIONS, |list| {
         list.raw(&(case.expressions)(number).concat());
     });
     if !case.userdata.is_empty() {
         attrs.put(rule::USERDATA, case.userdata);
     }
-    messages.push((msg::NEWRULE, flags::CREATE | flags::APPEND, INET, attrs.into_bytes()));
+    messages.push((msg::NEWRULE, flags::CREATE | flags::APPEND, family, attrs.into_bytes()));
     commit(live, &messages)
 }
 
 fn load(live: &Live, case: &Case, set: &str, rule: &str) {
-    let script =
-        format!("flush ruleset\ntable inet t {{\n{set}\nchain c {{\n{}\n{rule}\n}}\n}}\n", case.chain);
+    let (family, _, table, chain) = case.home;
+    let inside = format!("{set}\nchain {chain} {{\n{}\n{rule}\n}}", case.chain);
+    let script = format!("flush ruleset\ntable {family} {table} {{\n{inside}\n}}\n");
     live.script(&script).unwrap();
 }
 
