@@ -217,7 +217,12 @@ fn longer(key: &ElementKey, element: &Element, set: &Set) -> Option<(Vec<u8>, Ve
         return None;
     }
     let mut end = key.end.clone();
-    *end.last_mut()? = end.last()?.checked_add(1)?;
+    // In a concatenation, the last byte of a field may be padding: only of a range is it known not to be.
+    let byte = match set.flags & set::F_CONCAT {
+        0 => end.len().checked_sub(1)?,
+        _ => (0..end.len()).rev().find(|byte| key.key.get(*byte) != end.get(*byte))?,
+    };
+    end[byte] = end[byte].checked_add(1)?;
     let value = |_: &[u8]| Some(end.clone());
     let attrs = match &element.attrs[..] {
         [start, stop] => vec![start.clone(), patch(stop, &[elem::KEY, expr::DATA_VALUE], &value)?],

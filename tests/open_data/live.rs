@@ -8,7 +8,7 @@ use fwdrift::compare::Known;
 use fwdrift::config::{ColorChoice, Format, NetnsRef, Settings, Verbosity};
 use fwdrift::decode;
 use fwdrift::ledger::Repository;
-use fwdrift::model::{Change, CheckResult, Digest, Files, HostName, Ruleset, text_from_kernel};
+use fwdrift::model::{Change, CheckResult, Digest, Files, HostName, Ruleset, Set, text_from_kernel};
 use fwdrift::normalise::normalise;
 use fwdrift::pipeline;
 use fwdrift::sys::netns::Netns;
@@ -41,6 +41,8 @@ struct Pristine {
     listing: Arc<Listing>,
     /// A table with the owner flag lives as long as the socket that made it.
     _owner: Socket,
+    /// Whether the file must be loaded again, as messages do not give back all of it.
+    by_file: bool,
 }
 
 impl Live {
@@ -123,11 +125,18 @@ impl Live {
     pub fn keep(&self, approved: Ruleset) -> Result<(), String> {
         let ruleset = Arc::new(self.ruleset()?);
         let owner = self.remake(&ruleset)?;
-        if self.ruleset()?.digest() != ruleset.digest() {
+        // A large set without a size gets one: see `decode`.
+        let is_sized = |set: &Set| set.elements.len() > 100;
+        let sized = ruleset.tables.values().any(|table| table.sets.values().any(is_sized));
+        if !sized && self.ruleset()?.digest() != ruleset.digest() {
             return Err("made anew from its messages, it is another ruleset".to_owned());
         }
+        if sized {
+            self.reload();
+        }
         let (approved, listing) = (Arc::new(approved), Arc::new(self.listing()));
-        *self.pristine.lock().unwrap() = Some(Pristine { approved, ruleset, listing, _owner: owner });
+        *self.pristine.lock().unwrap() =
+            Some(Pristine { approved, ruleset, listing, _owner: owner, by_file: sized });
         self.changed.store(false, Ordering::Relaxed);
         Ok(())
     }
@@ -137,10 +146,18 @@ impl Live {
         let mut kept = self.pristine.lock().unwrap();
         let kept = kept.as_mut().expect("nothing is kept");
         if self.changed.load(Ordering::Relaxed) {
-            kept._owner = self.remake(&kept.ruleset).unwrap();
+            match kept.by_file {
+                true => self.reload(),
+                false => kept._owner = self.remake(&kept.ruleset).unwrap(),
+            }
             self.changed.store(false, Ordering::Relaxed);
         }
         kept.listing.clone()
+    }
+
+    /// Whether a ruleset can be made over netlink without any other change of it.
+    pub fn is_remakable(&self) -> bool {
+        !self.pristine.lock().unwrap().as_ref().expect("nothing is kept").by_file
     }
 
     /// Keeps the socket that made the present tables, until they are put back.

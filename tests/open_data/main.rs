@@ -187,6 +187,9 @@ const WAYS: usize = 8;
 /// listing.
 fn made(live: &Live, edit: edit::Edit) -> Option<(Vec<expect::Expected>, Listing)> {
     let kept = live.kept();
+    if !live.is_remakable() {
+        return None;
+    }
     edit(&kept).take(WAYS).find_map(|(changed, expected)| {
         live.keep_alive(live.remake(&changed).ok()?);
         // What the kernel does not keep is no change.
