@@ -90,7 +90,10 @@ pub fn compare_as(
         }
         let change = describe(baseline, live, &pair, old, new, &mut seen);
         let mut difference = Difference { before: pair.before, after: pair.after, change };
-        if [old, new].into_iter().flatten().any(|text| !text.exact) {
+        let alike = matches!((old, new), (Some(old), Some(new)) if old.text == new.text);
+        if alike && pair.kind == ChangeKind::Modified
+            || [old, new].into_iter().flatten().any(|text| !text.exact)
+        {
             // Words that do not say all cannot name a change: another one may have the same.
             let print = Fingerprint::of(&difference, baseline, live);
             difference.change.id = id_of_bytes(&difference.change.id, &print);

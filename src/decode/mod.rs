@@ -15,7 +15,7 @@ mod transplant;
 
 use crate::collect::{CollectError, links};
 use crate::model::{Backend, Digest, Item, Name, Ruleset, Table, TableKey, Text, text_from_kernel};
-use crate::normalise::{hides_bytes, references};
+use crate::normalise::{hides_bytes, keys_of_own_sets, references};
 use crate::sys::netns::{Netns, NetnsError};
 use crate::sys::socket::{Socket, SocketError};
 use crate::tool::{Tool, ToolError};
@@ -223,13 +223,11 @@ fn list_in_scratch(ruleset: &Ruleset, items: &[&Item]) -> Result<BTreeMap<Item, 
             let mut rules = RuleTexts::new();
             for item in items {
                 let native = listing.and_then(|l| native_text(table, selection, l, item, &mut rules));
-                let text = match saved.as_ref().and_then(|saved| saved.text(item)) {
-                    None => native,
-                    Some(text) => {
-                        let native = native.filter(|native| native.exact).map(|native| native.text);
-                        Some(Text { native, ..text })
-                    }
-                };
+                // nft's words come first: iptables has words for only one of several encodings.
+                let exact = native.as_ref().filter(|native| native.exact);
+                let sense = exact.map(|native| format!("{}{}", native.text, unprinted(table, item)));
+                let text = saved.as_ref().and_then(|saved| saved.text(item)).or(native);
+                let text = text.map(|text| Text { sense, ..text });
                 let text = text.unwrap_or_else(|| unshown(ruleset, item, "nft's listing does not have it"));
                 texts.insert((*item).clone(), text);
             }
@@ -331,6 +329,14 @@ fn rules_of(table: &Table, block: &Block, name: &Name, places: &BTreeSet<usize>)
         .map(|rule| references(&rule.attrs).iter().any(|name| table.anonymous.chains.contains_key(name)))
         .collect();
     block.rules(&nested)
+}
+
+/// What a rule's text may hide, and two encodings of the rule share: the keys of the sets that it owns.
+fn unprinted(table: &Table, item: &Item) -> String {
+    let Item::Rule(_, chain, place) = item else { return String::new() };
+    let rule = table.chains.get(chain).and_then(|chain| chain.rules.get(*place));
+    let keys = rule.and_then(|rule| keys_of_own_sets(table, rule));
+    keys.map_or_else(String::new, |keys| format!(" {keys}"))
 }
 
 /// Whether nft's text says all: it prints only the name of many xt extensions.

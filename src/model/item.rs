@@ -55,19 +55,18 @@ pub struct Text {
     /// Whether the text says all that the bytes say. Where it is false, equal texts do not mean equal
     /// objects.
     pub exact: bool,
-    /// nft's text, where `text` is another tool's and nft's says all, too.
-    pub native: Option<String>,
+    /// What two encodings of the object have in common, where that is not just `text`.
+    pub sense: Option<String>,
 }
 
 impl Text {
-    /// A text that only one tool gave.
+    /// A text that is all there is to say.
     pub fn new(text: String, exact: bool) -> Self {
-        Self { text, exact, native: None }
+        Self { text, exact, sense: None }
     }
 
-    /// What two encodings of the same object have in common; none if no text says all. nft's words come first:
-    /// iptables has words for only one of several encodings.
+    /// What two encodings of the same object have in common; none if no text says all.
     pub fn meaning(&self) -> Option<&str> {
-        self.exact.then(|| self.native.as_deref().unwrap_or(&self.text))
+        self.exact.then(|| self.sense.as_deref().unwrap_or(&self.text))
     }
 }

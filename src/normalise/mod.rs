@@ -15,7 +15,7 @@ mod strip;
 pub use anonymous::{expressions, map_expressions, references, rename_references, verdict_chain};
 pub use denormalise::{denormalise, element_lists};
 pub use legacy::parse as parse_save;
-pub use shape::{hides_bytes, is_idle, is_iptables_shaped};
+pub use shape::{hides_bytes, is_idle, is_iptables_shaped, keys_of_own_sets};
 
 use crate::model::{
     Backend, Capture, Chain, Digest, Family, Name, Object, Rule, Ruleset, Set, Table, TableKey,

@@ -1,7 +1,7 @@
 //! Which tables iptables-nft made, and which rules hold xt extensions. Pure.
 
-use super::anonymous::expressions;
-use crate::model::{Backend, Chain, Family, Rule, Table, TableKey};
+use super::anonymous::{expressions, references};
+use crate::model::{Backend, Chain, Digest, Family, Rule, Table, TableKey};
 use crate::netlink::Attrs;
 use crate::netlink::nft::{chain, expr};
 
@@ -64,8 +64,8 @@ fn hook(chain: &Chain) -> Option<(u32, i32)> {
 const META_NAMES: [u32; 7] = [6, 7, 17, 18, 26, 27, 34];
 
 /// Whether nft's text of a rule leaves out what the kernel compares: of many xt extensions it prints the
-/// name only, and of an interface's name what stands before the first NUL, while the kernel compares
-/// all sixteen bytes.
+/// name only, and of an interface's or an operating system's name what stands before the first NUL, while the
+/// kernel compares all of its bytes.
 pub fn hides_bytes(rule: &Rule) -> bool {
     let mut name_loaded = false;
     for expression in expressions(&rule.attrs) {
@@ -76,6 +76,7 @@ pub fn hides_bytes(rule: &Rule) -> bool {
                 let key = data.and_then(|data| data.find(expr::META_KEY)?.be32());
                 name_loaded = key.is_some_and(|key| META_NAMES.contains(&key));
             }
+            Some(b"osf") => name_loaded = true,
             Some(b"cmp") if name_loaded => {
                 let value = data.and_then(|data| data.find(expr::CMP_DATA)?.nested().find(expr::DATA_VALUE));
                 let unprinted = value.map_or(&[][..], |value| &value.payload[value.string().len()..]);
@@ -87,4 +88,14 @@ pub fn hides_bytes(rule: &Rule) -> bool {
         }
     }
     false
+}
+
+/// A digest of the keys of all anonymous sets that a rule uses; none if it uses none. However else two writers
+/// encode such a set, the same keys have the same bytes. A text shows less: not the padding between the fields of
+/// a concatenation, nor what follows a name's first NUL; and with any other byte there, an element never matches.
+pub fn keys_of_own_sets(table: &Table, rule: &Rule) -> Option<Digest> {
+    let sets = references(&rule.attrs).into_iter().filter_map(|name| table.anonymous.sets.get(&name));
+    let keys: Vec<&[u8]> =
+        sets.flat_map(|set| set.elements.keys().flat_map(|key| [&key.key[..], &key.end[..]])).collect();
+    (!keys.is_empty()).then(|| Digest::of(keys))
 }

@@ -135,6 +135,10 @@ fn other_timeout(found: &Set) -> Option<Vec<u8>> {
 }
 
 fn other_size(found: &Set) -> Option<Vec<u8>> {
+    if found.flags & set::F_CONSTANT != 0 {
+        // nft prints none, and it bounds nothing.
+        return None;
+    }
     let old = Attrs(&found.attrs).find(set::DESC).map_or(&[][..], |desc| desc.payload);
     let desc = with(old, set::DESC_SIZE, &54_321_u32.to_be_bytes());
     Some(with(&found.attrs, set::DESC, &desc))
@@ -177,9 +181,15 @@ fn in_elements(is: &Ruleset, change: fn(&[u8]) -> Option<Vec<u8>>) -> Ways<'_> {
     }))
 }
 
-/// What an element maps to: another value, the other verdict.
+/// What an element maps to: another value (its first byte, as the last one of several values may be padding), or the
+/// other verdict.
 fn other_data(attrs: &[u8]) -> Option<Vec<u8>> {
-    flip(attrs, &[elem::DATA, expr::DATA_VALUE]).or_else(|| {
+    let first = |value: &[u8]| {
+        let mut value = value.to_vec();
+        *value.first_mut()? ^= 1;
+        Some(value)
+    };
+    patch(attrs, &[elem::DATA, expr::DATA_VALUE], &first).or_else(|| {
         patch(attrs, &[elem::DATA, expr::DATA_VERDICT, expr::VERDICT_CODE], &|code| {
             (code[..3] == [0, 0, 0] && code[3] < 2).then(|| flipped(code)).flatten()
         })
