@@ -42,10 +42,13 @@ pub fn render(ruleset: &Ruleset) -> Result<Files, RenderError> {
     match compile(&files, &ruleset.interfaces) {
         Ok(capture) => needs_exact.extend(not_given_back(ruleset, &capture, &texts)?),
         // One table's text does not load: each is tried alone.
-        Err(CompileError::Refused { .. }) => {
+        Err(error @ CompileError::Refused { .. }) => {
             for key in ruleset.tables.keys() {
-                if !loads_alone(ruleset, key, &texts)? {
-                    needs_exact.insert(key.clone());
+                match loads_alone(ruleset, key, &texts)? {
+                    true => {}
+                    // Only nf_tables has an exact form.
+                    false if key.backend == Backend::NfTables => drop(needs_exact.insert(key.clone())),
+                    false => return Err(error.into()),
                 }
             }
         }

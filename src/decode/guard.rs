@@ -4,7 +4,7 @@
 //! sent to a scratch namespace, line breaks in such texts become a record separator (0x1e); in the
 //! listing it becomes a line break again, once lines have been told apart by the parser's caller.
 
-use crate::model::{Chain, Table};
+use crate::model::{Chain, Rule, Table};
 use crate::netlink::nft::{chain, elem, expr, object, rule, set, table};
 use crate::netlink::{Attr, Attrs};
 use crate::normalise::expressions;
@@ -116,4 +116,41 @@ pub fn is_ambiguous(text: &str) -> bool {
     let is_byte =
         |rest: &str| rest.get(..2).is_some_and(|hex| u8::from_str_radix(hex, 16).is_ok_and(|b| b >= 0x80));
     text.contains(char::from(SEPARATOR)) || text.split("\\x").skip(1).any(is_byte)
+}
+
+/// Whether a rule tests for a protocol family that its text does not speak of. nft leaves a test out that the rest
+/// of the rule implies, and for ICMP it does so whatever family is tested for: `icmp type echo-request` may
+/// stand for a rule that never matches.
+pub fn hides_family(rule: &Rule, text: &str) -> bool {
+    /// `NFT_META_PROTOCOL`, `NFT_META_NFPROTO`.
+    const FAMILY_KEYS: [u32; 2] = [1, 15];
+    let words = |names: &[&str]| text.split_whitespace().any(|word| names.contains(&word));
+    let mut family_loaded = false;
+    for expression in expressions(&rule.attrs) {
+        let data = expression.find(expr::DATA).map(|data| data.nested());
+        match expression.find(expr::NAME).map(|name| name.string()) {
+            Some(b"meta") => {
+                let key = data.and_then(|data| data.find(expr::META_KEY)?.be32());
+                family_loaded = key.is_some_and(|key| FAMILY_KEYS.contains(&key));
+            }
+            Some(b"cmp") if family_loaded => {
+                let value = data.and_then(|data| data.find(expr::CMP_DATA)?.nested().find(expr::DATA_VALUE));
+                let is_told = words(&["nfproto", "protocol"])
+                    || match value.map(|value| value.payload) {
+                        Some([2] | [8, 0]) => words(&["ip", "icmp", "igmp"]),
+                        Some([10] | [0x86, 0xdd]) => {
+                            words(&["ip6", "icmpv6", "exthdr", "frag", "hbh", "rt", "dst", "mh", "srh"])
+                        }
+                        Some([8, 6]) => words(&["arp"]),
+                        Some([0x81, 0] | [0x88, 0xa8]) => words(&["vlan", "8021q", "8021ad"]),
+                        _ => false,
+                    };
+                if !is_told {
+                    return true;
+                }
+            }
+            _ => family_loaded = false,
+        }
+    }
+    false
 }

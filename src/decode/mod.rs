@@ -317,7 +317,12 @@ fn native_text(
         }
         Item::Flowtable(_, name) => block(format!("flowtable {name} {{"))?.text(),
     };
-    let exact = is_shown_whole(table, item) && !guard::is_ambiguous(&text);
+    let rule = match item {
+        Item::Rule(_, name, place) => table.chains.get(name).and_then(|chain| chain.rules.get(*place)),
+        _ => None,
+    };
+    let misleads = rule.is_some_and(|rule| guard::hides_family(rule, &text));
+    let exact = is_shown_whole(table, item) && !guard::is_ambiguous(&text) && !misleads;
     Some(Text::new(guard::restored(&text), exact))
 }
 

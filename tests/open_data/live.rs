@@ -45,6 +45,15 @@ struct Pristine {
     by_file: bool,
 }
 
+/// Makes the ipsets that a file looks up, in the calling thread's namespace.
+pub fn make_ipsets(entry: &Entry) {
+    let Ok(text) = std::fs::read(&entry.path) else { return };
+    let family = if entry.name.contains("ip6tables") { "inet6" } else { "inet" };
+    for name in manifest::ipsets(&String::from_utf8_lossy(&text)) {
+        Tool::find("ipset").unwrap().args(["create", &name, "hash:ip", "family", family]).run().unwrap();
+    }
+}
+
 impl Live {
     /// Loads a ruleset into a namespace of its own; none if its program refuses it.
     pub fn load(entry: &Entry) -> Option<Self> {
@@ -55,10 +64,7 @@ impl Live {
         let text = String::from_utf8_lossy(&std::fs::read(&entry.path).unwrap()).into_owned();
         let devices = manifest::devices(&text);
         live.netns.run(|| devices.iter().for_each(|name| drop(links::make(0, name.as_bytes())))).unwrap();
-        let family = if entry.name.contains("ip6tables") { "inet6" } else { "inet" };
-        for name in manifest::ipsets(&text) {
-            let _ = live.run("ipset", &["create", &name, "hash:ip", "family", family], None);
-        }
+        live.netns.run(|| make_ipsets(entry)).unwrap();
         live.load_file().is_ok().then_some(live)
     }
 

@@ -231,10 +231,18 @@ fn add_table(live: &Live, _: &Listing) -> Option<Vec<Expected>> {
 fn remove(live: &Live, is: &Listing, kinds: &[&str]) -> Option<Vec<Expected>> {
     let places = is.places(kinds).into_iter().filter(|place| place.table != EXPIRING);
     let place = places
-        .filter(|place| !is.is_named_elsewhere(place))
+        .filter(|place| !is.is_named_elsewhere(place) && !is_idle(is, place))
         .take(TRIES)
         .find(|place| live.script(&format!("delete {} {}", place.kind, place.path())).is_ok())?;
     Some(vec![Expected::object(ChangeKind::Removed, &place)])
+}
+
+/// Whether iptables-nft would make the chain itself, and thinks of it as always there.
+fn is_idle(is: &Listing, place: &Place) -> bool {
+    let tables = ["filter", "nat", "mangle", "raw", "security"];
+    place.family.starts_with("ip")
+        && tables.contains(&place.table.as_str())
+        && is.object(place).is_some_and(|o| o.rules.is_empty() && o.head.contains("policy accept"))
 }
 
 fn remove_table(live: &Live, is: &Listing) -> Option<Vec<Expected>> {

@@ -1,6 +1,6 @@
 //! A host that starts from its approved files.
 
-use crate::live::{EXPIRING, Live};
+use crate::live::{EXPIRING, Live, make_ipsets};
 use crate::table::Outcome;
 use fwdrift::baseline;
 use fwdrift::collect::links;
@@ -12,7 +12,8 @@ use fwdrift::tool::Tool;
 
 /// A change is approved; the files that this makes are loaded in an empty namespace with the same interfaces:
 /// in sync.
-pub fn approved(live: &Live, before: &Ruleset) -> Outcome {
+pub fn approved(live: &Live) -> Outcome {
+    let before = live.kept();
     live.script(&format!("add chain inet {EXPIRING} approved")).unwrap();
     let files = match live.approve() {
         Ok(files) => files,
@@ -23,7 +24,8 @@ pub fn approved(live: &Live, before: &Ruleset) -> Outcome {
         for (index, name) in before.interfaces.iter().filter(|(_, name)| name.as_slice() != b"lo") {
             links::make(*index, name).unwrap();
         }
-        load(&files, before)
+        make_ipsets(&live.entry);
+        load(&files, &before)
     });
     if let Err(error) = loaded.unwrap() {
         return Outcome::Wrong(format!("the files do not load: {error}"));

@@ -57,13 +57,31 @@ fn listed_as(program: &str, script: &str, args: &[&str]) -> Result<String, Strin
     let run = |tool: Tool| tool.run().map_err(|error| error.to_string());
     let list = || -> Result<String, String> {
         run(Tool::find("nft").unwrap().args(["flush", "ruleset"]))?;
-        run(Tool::find(program).unwrap().input(script.to_owned().into_bytes()))?;
+        let mut script = script.to_owned();
+        while let Err(error) = run(Tool::find(program).unwrap().input(script.clone().into_bytes())) {
+            script = completed(program, &script, &error).ok_or(error)?;
+        }
         let output = run(Tool::find("nft").unwrap().args(args.iter().copied()))?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let listed = SCRATCH.with(|netns| netns.run(list).unwrap());
     KNOWN.with_borrow_mut(|known| known.insert(key, listed.clone()));
     listed
+}
+
+/// The script with what an error says is missing: a chain that a rule jumps to, a set that it looks up.
+fn completed(program: &str, script: &str, error: &str) -> Option<String> {
+    let between = |start: &str, end: &str| error.split_once(start)?.1.split_once(end).map(|(name, _)| name);
+    if let Some(chain) = between("Chain '", "' does not exist") {
+        let (table, rest) = script.split_once('\n')?;
+        let declared = format!(":{chain} - [0:0]\n");
+        return (!script.contains(&declared)).then(|| format!("{table}\n{declared}{rest}"));
+    }
+    let family = if program.starts_with("ip6") { "inet6" } else { "inet" };
+    let set = between("Set ", " doesn't exist")?;
+    let args = ["create", set, "hash:ip", "family", family];
+    Tool::find("ipset").ok()?.args(args).run().ok()?;
+    Some(script.to_owned())
 }
 
 /// Lines of a save as a whole one, in which all that the rules are in and jump to is declared.
