@@ -13,6 +13,10 @@ use std::process::Command;
 /// Of the rulesets that both releases list alike, one in so many is tried; of the others, each.
 const SAMPLE: usize = 6;
 
+/// `ct mark & 0x0 == 0xffffffff`, of iptables' test suite: nft 1.1.3 makes `== 0x0` of it, nft 1.0.6 does not. That
+/// rule matched nothing, and matches everything now.
+const OTHER_RULE: &str = "generated/ipt-ext/libxt_connmark.";
+
 /// The other release: `scripts/other-nft` puts it there, `OTHER_NFT` names another one.
 fn other() -> Option<PathBuf> {
     let named = std::env::var_os("OTHER_NFT").map(PathBuf::from);
@@ -57,6 +61,9 @@ fn examine(entry: &Entry, other: &Path) -> Claims {
             Ok(_) => (Outcome::Right, Outcome::NotApplicable),
             Err(error) if error.starts_with("check: Some(2)") && error.contains(".nft does not load:") => {
                 (Outcome::NotApplicable, Outcome::Right)
+            }
+            Err(error) if entry.name.starts_with(OTHER_RULE) && error.contains("1 unapproved change ") => {
+                (Outcome::NotApplicable, Outcome::NotApplicable)
             }
             Err(error) => (Outcome::Wrong(error), Outcome::NotApplicable),
         };
