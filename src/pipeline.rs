@@ -145,7 +145,12 @@ pub fn init(settings: &Settings, authored: &[PathBuf]) -> Result<(Baseline, Reco
     let live = normalise(&capture)?;
     // All that can fail is done before anything is written.
     let files = if authored.is_empty() {
-        baseline::render(&lasting(&live))?
+        let files = baseline::render(&lasting(&live))?;
+        if !capture.legacy.is_empty() {
+            // What x_tables holds has no other form than its text.
+            baseline::compile(&files, &capture.interfaces)?;
+        }
+        files
     } else {
         let files = baseline::adopt(authored)?;
         baseline::compile(&files, &capture.interfaces)?;

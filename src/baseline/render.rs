@@ -41,14 +41,12 @@ pub fn render(ruleset: &Ruleset) -> Result<Files, RenderError> {
     let files = write(ruleset, &texts, &needs_exact);
     match compile(&files, &ruleset.interfaces) {
         Ok(capture) => needs_exact.extend(not_given_back(ruleset, &capture, &texts)?),
-        // One table's text does not load: each is tried alone.
-        Err(error @ CompileError::Refused { .. }) => {
-            for key in ruleset.tables.keys() {
-                match loads_alone(ruleset, key, &texts)? {
-                    true => {}
-                    // Only nf_tables has an exact form.
-                    false if key.backend == Backend::NfTables => drop(needs_exact.insert(key.clone())),
-                    false => return Err(error.into()),
+        // One table's text does not load, or cannot be read again: each is tried alone. Only nf_tables has an
+        // exact form; what x_tables holds is what its tool printed.
+        Err(CompileError::Refused { .. } | CompileError::Gap(_)) => {
+            for key in ruleset.tables.keys().filter(|key| key.backend == Backend::NfTables) {
+                if !loads_alone(ruleset, key, &texts)? {
+                    needs_exact.insert(key.clone());
                 }
             }
         }

@@ -227,7 +227,7 @@ fn list_in_scratch(ruleset: &Ruleset, items: &[&Item]) -> Result<BTreeMap<Item, 
                 let exact = native.as_ref().filter(|native| native.exact);
                 let sense = exact.map(|native| format!("{}{}", native.text, unprinted(table, item)));
                 let text = saved.as_ref().and_then(|saved| saved.text(item)).or(native);
-                let text = text.map(|text| Text { sense, ..text });
+                let text = text.map(|text| Text { sense: sense.filter(|sense| *sense != text.text), ..text });
                 let text = text.unwrap_or_else(|| unshown(ruleset, item, "nft's listing does not have it"));
                 texts.insert((*item).clone(), text);
             }

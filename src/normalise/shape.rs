@@ -95,7 +95,7 @@ pub fn hides_bytes(rule: &Rule) -> bool {
 /// a concatenation, nor what follows a name's first NUL; and with any other byte there, an element never matches.
 pub fn keys_of_own_sets(table: &Table, rule: &Rule) -> Option<Digest> {
     let sets = references(&rule.attrs).into_iter().filter_map(|name| table.anonymous.sets.get(&name));
-    let keys: Vec<&[u8]> =
-        sets.flat_map(|set| set.elements.keys().flat_map(|key| [&key.key[..], &key.end[..]])).collect();
+    let keys = sets.flat_map(|set| set.lasting_elements());
+    let keys: Vec<&[u8]> = keys.flat_map(|(key, _)| [&key.key[..], &key.end[..]]).collect();
     (!keys.is_empty()).then(|| Digest::of(keys))
 }

@@ -94,13 +94,12 @@ fn restorable(table: &str, text: &str) -> String {
         declared.extend(line.split(' ').next());
     }
     for line in lines.iter().filter(|line| line.starts_with('-')) {
-        let names = ["-A ", " -j ", " -g "].into_iter().filter_map(|before| line.split_once(before));
-        for name in names.filter_map(|(_, rest)| rest.split(' ').next()) {
-            // Targets that are no chains are in capitals.
+        let names = ["-A ", " -j ", " -g "].map(|before| line.split_once(before)?.1.split(' ').next());
+        for (number, name) in names.into_iter().enumerate().filter_map(|(n, name)| Some((n, name?))) {
+            // Targets that are no chains are in capitals, as some chains are.
             let builtin = ["INPUT", "FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING"].contains(&name);
-            let target =
-                !builtin && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
-            if !target && declared.insert(name) {
+            let capitals = name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+            if (number == 0 || builtin || !capitals) && declared.insert(name) {
                 chains.insert(format!(":{name} {} [0:0]\n", if builtin { "ACCEPT" } else { "-" }));
             }
         }

@@ -177,7 +177,7 @@ fn blind(host: &Host, args: &str) -> std::process::Output {
         "mkdir -p {tools}; real=$(readlink -f /usr/sbin/iptables-legacy)
          test -e {tools}/multi || cp $real {tools}/multi
          for name in iptables-legacy iptables-legacy-restore; do ln -sf multi {tools}/$name; done
-         printf '#!/bin/sh\\ncase $0 in *-save) echo no save >&2; exit 1;; esac\\nexec {tools}/${{0##*/}} \"$@\"\\n' > {tools}/wrapper
+         printf '#!/bin/sh\\ncase $0 in *-save) echo no save >&2; exit 1;; esac\\n[ \"$1\" != \"${{0##*/}}\" ] || shift\\nexec {tools}/${{0##*/}} \"$@\"\\n' > {tools}/wrapper
          chmod +x {tools}/wrapper; mount --bind {tools}/wrapper $real
          exec {} --config {} --netns {} {args}",
         env!("CARGO_BIN_EXE_fwdrift"),
