@@ -58,6 +58,21 @@ fn is_one_silent_change(found: &Comparison) {
     assert!(one.change.note.as_ref().unwrap().contains("no tool prints the difference"));
 }
 
+/// A rule with the value of its first comparison changed.
+fn with_first_value(attrs: &[u8], change: &dyn Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    patch(attrs, &[rule::EXPRESSIONS], &|list| {
+        let mut out = AttrWriter::new();
+        let mut done = false;
+        for one in Attrs(list).flatten() {
+            let is_it = !done && one.nested().find(expr::NAME).unwrap().string() == b"cmp";
+            done |= is_it;
+            let path = [expr::DATA, expr::CMP_DATA, expr::DATA_VALUE];
+            out.put(one.kind, &if is_it { patch(one.payload, &path, change) } else { one.payload.to_vec() });
+        }
+        out.into_bytes()
+    })
+}
+
 fn only_set(table: &mut Table) -> (&Name, &mut Set) {
     table.sets.iter_mut().chain(&mut table.anonymous.sets).next().unwrap()
 }
@@ -79,7 +94,12 @@ fn an_element_whose_padding_is_not_zero_never_matches_and_is_no_re_encoding() {
 
 #[test]
 fn a_name_with_more_behind_its_first_nul_is_another_name() {
-    for (text, value) in [("iifname { \"eth0\" } accept", 15), ("osf name \"Linux\" accept", 12)] {
+    let texts = [
+        ("iifname { \"eth0\" } accept", 15),
+        ("osf name \"Linux\" accept", 12),
+        ("ct helper \"ftp\" accept", 12),
+    ];
+    for (text, value) in texts {
         let ruleset = load(&format!("table ip t {{\nchain c {{\n{text}\n}}\n}}\n"));
         let (_, before) = changed(&ruleset, |_| {});
         let behind = |bytes: &[u8]| {
@@ -93,18 +113,7 @@ fn a_name_with_more_behind_its_first_nul_is_another_name() {
                 element.attrs[0] = patch(&element.attrs[0], &[elem::KEY, expr::DATA_VALUE], &behind);
             } else {
                 let found = &mut table.chains.values_mut().next().unwrap().rules[0];
-                let of_expressions = |list: &[u8]| {
-                    let mut out = AttrWriter::new();
-                    for one in Attrs(list).flatten() {
-                        let is_cmp = one.nested().find(expr::NAME).unwrap().string() == b"cmp";
-                        let path = [expr::DATA, expr::CMP_DATA, expr::DATA_VALUE];
-                        let new =
-                            if is_cmp { patch(one.payload, &path, &behind) } else { one.payload.to_vec() };
-                        out.put(one.kind, &new);
-                    }
-                    out.into_bytes()
-                };
-                found.attrs = patch(&found.attrs, &[rule::EXPRESSIONS], &of_expressions);
+                found.attrs = with_first_value(&found.attrs, &behind);
             }
         });
         assert_eq!(before, after, "nft prints all of it now");
@@ -146,4 +155,25 @@ fn the_element_that_catches_all_is_the_same_with_and_without_a_boundary_at_zero(
     });
     assert!(compared(&ruleset, &other).differences.is_empty());
     assert_eq!(ruleset.tables.values().next().unwrap().sets.values().next().unwrap().elements.len(), 2);
+}
+
+#[test]
+fn a_test_that_nft_leaves_out_of_a_rule_is_compared() {
+    for text in ["icmp type echo-request accept", "meta mark 1 reject with tcp reset"] {
+        let ruleset = load(&format!("table inet t {{\nchain c {{\n{text}\n}}\n}}\n"));
+        let (_, before) = changed(&ruleset, |_| {});
+        let (other, after) = changed(&ruleset, |table| {
+            let found = &mut table.chains.values_mut().next().unwrap().rules[0];
+            found.attrs = with_first_value(&found.attrs, &|value| match value {
+                [number] => vec![number ^ 1],
+                other => other.to_vec(),
+            });
+        });
+        assert_ne!(ruleset.digest(), other.digest(), "{text}: nothing was changed");
+        if before == after {
+            is_one_silent_change(&compared(&ruleset, &other));
+        } else {
+            assert_eq!(compared(&ruleset, &other).differences.len(), 1, "{text}");
+        }
+    }
 }

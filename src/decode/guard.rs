@@ -9,6 +9,7 @@ use crate::netlink::nft::{chain, elem, expr, object, rule, set, table};
 use crate::netlink::{Attr, Attrs};
 use crate::normalise::expressions;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 const SEPARATOR: u8 = 0x1e;
 
@@ -118,38 +119,52 @@ pub fn is_ambiguous(text: &str) -> bool {
     text.contains(char::from(SEPARATOR)) || text.split("\\x").skip(1).any(is_byte)
 }
 
-/// Whether a rule tests for a protocol family that its text does not speak of. nft leaves a test out that the rest
-/// of the rule implies, and for ICMP it does so whatever family is tested for: `icmp type echo-request` may
-/// stand for a rule that never matches.
-pub fn hides_family(rule: &Rule, text: &str) -> bool {
-    /// `NFT_META_PROTOCOL`, `NFT_META_NFPROTO`.
-    const FAMILY_KEYS: [u32; 2] = [1, 15];
-    let words = |names: &[&str]| text.split_whitespace().any(|word| names.contains(&word));
-    let mut family_loaded = false;
+/// Whether a rule tests for a family or a protocol that its text does not speak of. nft leaves a test out that the
+/// rest of the rule implies, and sometimes without a look at its value: `icmp type echo-request` may stand for
+/// a rule for another family, and `reject with tcp reset` for one for another protocol, that never match.
+pub fn hides_protocol(rule: &Rule, text: &str) -> bool {
+    /// `NFT_META_PROTOCOL`, `NFT_META_NFPROTO`, `NFT_META_L4PROTO`.
+    const PROTOCOL: u32 = 1;
+    const NFPROTO: u32 = 15;
+    const L4PROTO: u32 = 16;
+    let words: BTreeSet<&str> = text.split(|c: char| c.is_whitespace() || c == ',').collect();
+    let told = |names: &[&str]| names.iter().any(|name| words.contains(name));
+    if told(&["nfproto", "l4proto", "protocol", "nexthdr"]) {
+        return false;
+    }
+    let mut loaded = None;
     for expression in expressions(&rule.attrs) {
         let data = expression.find(expr::DATA).map(|data| data.nested());
-        match expression.find(expr::NAME).map(|name| name.string()) {
-            Some(b"meta") => {
-                let key = data.and_then(|data| data.find(expr::META_KEY)?.be32());
-                family_loaded = key.is_some_and(|key| FAMILY_KEYS.contains(&key));
+        let name = expression.find(expr::NAME).map(|name| name.string());
+        let key = data.and_then(|data| data.find(expr::META_KEY)?.be32()).filter(|_| name == Some(b"meta"));
+        let tested = loaded.filter(|_| name == Some(b"cmp"));
+        loaded = key;
+        let Some(key) = tested else { continue };
+        let value = data.and_then(|data| data.find(expr::CMP_DATA)?.nested().find(expr::DATA_VALUE));
+        let names: &[&str] = match (key, value.map_or(&[][..], |value| value.payload)) {
+            (NFPROTO, [2]) | (PROTOCOL, [8, 0]) => &["ip", "icmp", "igmp"],
+            (NFPROTO, [10]) | (PROTOCOL, [0x86, 0xdd]) => {
+                &["ip6", "icmpv6", "exthdr", "frag", "hbh", "rt", "dst", "mh", "srh"]
             }
-            Some(b"cmp") if family_loaded => {
-                let value = data.and_then(|data| data.find(expr::CMP_DATA)?.nested().find(expr::DATA_VALUE));
-                let is_told = words(&["nfproto", "protocol"])
-                    || match value.map(|value| value.payload) {
-                        Some([2] | [8, 0]) => words(&["ip", "icmp", "igmp"]),
-                        Some([10] | [0x86, 0xdd]) => {
-                            words(&["ip6", "icmpv6", "exthdr", "frag", "hbh", "rt", "dst", "mh", "srh"])
-                        }
-                        Some([8, 6]) => words(&["arp"]),
-                        Some([0x81, 0] | [0x88, 0xa8]) => words(&["vlan", "8021q", "8021ad"]),
-                        _ => false,
-                    };
-                if !is_told {
-                    return true;
-                }
-            }
-            _ => family_loaded = false,
+            (PROTOCOL, [8, 6]) => &["arp"],
+            (PROTOCOL, [0x81, 0] | [0x88, 0xa8]) => &["vlan", "8021q", "8021ad"],
+            (L4PROTO, [1]) => &["icmp"],
+            (L4PROTO, [2]) => &["igmp"],
+            (L4PROTO, [6]) => &["tcp"],
+            (L4PROTO, [17]) => &["udp"],
+            (L4PROTO, [33]) => &["dccp"],
+            (L4PROTO, [47]) => &["gre"],
+            (L4PROTO, [50]) => &["esp"],
+            (L4PROTO, [51]) => &["ah"],
+            (L4PROTO, [58]) => &["icmpv6"],
+            (L4PROTO, [108]) => &["comp"],
+            (L4PROTO, [132]) => &["sctp"],
+            (L4PROTO, [136]) => &["udplite"],
+            (PROTOCOL | NFPROTO | L4PROTO, _) => &[],
+            _ => continue,
+        };
+        if !told(names) {
+            return true;
         }
     }
     false

@@ -321,7 +321,7 @@ fn native_text(
         Item::Rule(_, name, place) => table.chains.get(name).and_then(|chain| chain.rules.get(*place)),
         _ => None,
     };
-    let misleads = rule.is_some_and(|rule| guard::hides_family(rule, &text));
+    let misleads = rule.is_some_and(|rule| guard::hides_protocol(rule, &text));
     let exact = is_shown_whole(table, item) && !guard::is_ambiguous(&text) && !misleads;
     Some(Text::new(guard::restored(&text), exact))
 }

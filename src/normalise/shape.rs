@@ -63,19 +63,27 @@ fn hook(chain: &Chain) -> Option<(u32, i32)> {
 /// `NFT_META_*` keys whose values are names (linux/netfilter/nf_tables.h).
 const META_NAMES: [u32; 7] = [6, 7, 17, 18, 26, 27, 34];
 
+/// `NFT_CT_HELPER`, `NFT_FIB_RESULT_OIFNAME`, and where the two expressions have such a number.
+const CT_HELPER: u32 = 6;
+const FIB_OIFNAME: u32 = 2;
+const CT_KEY: u16 = 2;
+const FIB_RESULT: u16 = 2;
+
 /// Whether nft's text of a rule leaves out what the kernel compares: of many xt extensions it prints the
-/// name only, and of an interface's or an operating system's name what stands before the first NUL, while the
-/// kernel compares all of its bytes.
+/// name only, and of a name (of an interface, a helper, an operating system) what stands before the first NUL,
+/// while the kernel compares all of its bytes.
 pub fn hides_bytes(rule: &Rule) -> bool {
     let mut name_loaded = false;
     for expression in expressions(&rule.attrs) {
         let data = expression.find(expr::DATA).map(|data| data.nested());
+        let number = |kind| data.and_then(|data| data.find(kind)?.be32());
         match expression.find(expr::NAME).map(|name| name.string()) {
             Some(b"match" | b"target") => return true,
             Some(b"meta") => {
-                let key = data.and_then(|data| data.find(expr::META_KEY)?.be32());
-                name_loaded = key.is_some_and(|key| META_NAMES.contains(&key));
+                name_loaded = number(expr::META_KEY).is_some_and(|key| META_NAMES.contains(&key))
             }
+            Some(b"ct") => name_loaded = number(CT_KEY) == Some(CT_HELPER),
+            Some(b"fib") => name_loaded = number(FIB_RESULT) == Some(FIB_OIFNAME),
             Some(b"osf") => name_loaded = true,
             Some(b"cmp") if name_loaded => {
                 let value = data.and_then(|data| data.find(expr::CMP_DATA)?.nested().find(expr::DATA_VALUE));
@@ -84,7 +92,8 @@ pub fn hides_bytes(rule: &Rule) -> bool {
                     return true;
                 }
             }
-            _ => {}
+            // Another value, or none.
+            _ => name_loaded = false,
         }
     }
     false

@@ -1,6 +1,7 @@
 //! Two texts that say the same: what iptables' lines are in nft's words, and what has no order.
 
 use crate::expect::Texts;
+use crate::listing::{Listing, Object};
 use fwdrift::model::{Change, Source};
 use fwdrift::sys::netns::Netns;
 use fwdrift::tool::Tool;
@@ -22,23 +23,20 @@ pub fn as_nft(change: &Change, text: &str, what: &Texts) -> String {
     };
     let script = restorable(table, text);
     let chain = text.strip_prefix(':').or(text.strip_prefix("-A ")).and_then(|rest| rest.split(' ').next());
-    let args = ["-s", "list", if chain.is_some() { "chain" } else { "table" }, family, table];
-    let args: Vec<&str> = args.into_iter().chain(chain).collect();
-    let listed = match listed_as(program, &script, &args) {
-        Ok(listed) => listed,
+    let listed = match listed_as(program, &script, &["-s", "-a", "list", "table", family, table]) {
+        Ok(listed) => Listing::parse(&listed),
         Err(error) => return format!("{error}\n{script}"),
     };
-    // Of a chain alone, nft lists: table, chain, its own line, rules, two braces.
-    let lines: Vec<&str> = listed.lines().collect();
-    let inside = |keep: &dyn Fn(&str) -> bool| {
-        let kept = lines[2..lines.len() - 2].iter().filter(|line| keep(line.trim()));
-        kept.map(|line| line.trim()).collect::<Vec<_>>().join("\n")
-    };
-    match what {
-        Texts::Table | Texts::TableHead => listed,
-        Texts::Object(_) | Texts::SetHead(_) | Texts::Element(_) => lines[1..lines.len() - 1].join("\n"),
-        Texts::Head(_) => inside(&|line| line.starts_with("type ")),
-        Texts::Rule(_) => inside(&|line| !line.starts_with("type ")),
+    let Some(table) = listed.tables.first() else { return format!("nothing was loaded by\n{script}") };
+    let is_it = |object: &&Object| object.kind == "chain" && Some(object.name.as_str()) == chain;
+    let found = table.objects.iter().find(is_it);
+    let rules =
+        |chain: &Object| chain.rules.iter().map(|rule| rule.text.clone()).collect::<Vec<_>>().join("\n");
+    match (what, found) {
+        (Texts::Table | Texts::TableHead, _) | (_, None) => table.text.clone(),
+        (Texts::Object(_) | Texts::SetHead(_) | Texts::Element(_), Some(chain)) => chain.text.clone(),
+        (Texts::Head(_), Some(chain)) => chain.head.clone(),
+        (Texts::Rule(_), Some(chain)) => rules(chain),
     }
 }
 

@@ -199,6 +199,15 @@ fn cases() -> Vec<Case> {
             let network = [field(NETWORK, 12, 4), masked(&[255, 255, 255, 0]), compare(EQ, &[10, 0, n, 0])];
             all([of_ipv4(), network.into(), vec![verdict(NF_ACCEPT)]])
         }),
+        Case {
+            home: ("ip", 2, "t", "c"),
+            ..case("the same behind a name", "iifname \"eth0\" ip saddr 10.0.0.0/24 accept", |n| {
+                let name = [meta(META_IIFNAME), compare(EQ, b"eth0\0\0\0\0\0\0\0\0\0\0\0\0")];
+                let network =
+                    [field(NETWORK, 12, 4), masked(&[255, 255, 255, 0]), compare(EQ, &[10, 0, n, 0])];
+                all([name.into(), network.into(), vec![verdict(NF_ACCEPT)]])
+            })
+        },
         case("ports by one range", "tcp dport 1000-2000 accept", |n| {
             let to = (2000 + u16::from(n)).to_be_bytes();
             all([tcp_port(), vec![range(&1000_u16.to_be_bytes(), &to), verdict(NF_ACCEPT)]])
