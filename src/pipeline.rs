@@ -40,7 +40,7 @@ pub use approval::{Request, Selection, counted, subject};
 pub use boot::next_boot;
 pub use diff::diff;
 pub use error::PipelineError;
-pub use look::Checked;
+pub use look::{Checked, compared};
 pub use sides::{Seen, SideError, Sides, level};
 
 /// What `record` did.
@@ -192,7 +192,12 @@ pub fn init(settings: &Settings, authored: &[PathBuf]) -> Result<(Baseline, Reco
     compare::settle(&mut live, &mut Ruleset::default(), &list);
     // All that can fail is done before anything is written.
     let files = if authored.is_empty() {
-        baseline::render(&lasting(&live))?
+        let files = baseline::render(&lasting(&live))?;
+        if !capture.legacy.is_empty() {
+            // What x_tables holds has no other form than its text.
+            baseline::compile(&files, &capture.interfaces)?;
+        }
+        files
     } else {
         let files = baseline::adopt(authored)?;
         baseline::compile(&files, &capture.interfaces)?;

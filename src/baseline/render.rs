@@ -74,9 +74,10 @@ pub fn render(ruleset: &Ruleset) -> Result<Files, RenderError> {
             needs_exact.tables.extend(lost.tables);
             needs_exact.sets.extend(lost.sets);
         }
-        // One table's text does not load: each is tried alone.
-        Err(CompileError::Refused { .. }) => {
-            for key in ruleset.tables.keys() {
+        // One table's text does not load, or cannot be read again: each is tried alone. Only nf_tables has an
+        // exact form; what x_tables holds is what its tool printed.
+        Err(CompileError::Refused { .. } | CompileError::Gap(_)) => {
+            for key in ruleset.tables.keys().filter(|key| key.backend == Backend::NfTables) {
                 if !loads_alone(ruleset, key, &texts, &needs_exact)? {
                     needs_exact.tables.insert(key.clone());
                 }

@@ -39,7 +39,7 @@ pub(super) fn describe(
         before: text(old),
         after: text(new),
         position: pair.position,
-        note: note(old, new).or_else(|| alike(&blind)),
+        note: note(pair.kind, old, new).or_else(|| alike(&blind)),
         blind,
         severity: None,
         impact: None,
@@ -51,10 +51,10 @@ pub(super) fn describe(
 }
 
 /// Where texts do not say all, the reader is told.
-fn note(old: Option<&Text>, new: Option<&Text>) -> Option<String> {
+fn note(kind: ChangeKind, old: Option<&Text>, new: Option<&Text>) -> Option<String> {
     let inexact = [old, new].into_iter().flatten().any(|text| !text.exact);
     match (old, new) {
-        (Some(old), Some(new)) if inexact && old.text == new.text => {
+        (Some(old), Some(new)) if old.text == new.text && (inexact || kind == ChangeKind::Modified) => {
             Some("the two have other bytes, but no tool prints the difference".to_owned())
         }
         // A text that no tool made says itself what is missing.

@@ -92,7 +92,10 @@ pub fn compare_as(
         }
         let change = describe(baseline, live, &pair, old, new, &mut seen);
         let mut difference = Difference { before: pair.before, after: pair.after, change };
-        if [old, new].into_iter().flatten().any(|text| !text.exact) {
+        let alike = matches!((old, new), (Some(old), Some(new)) if old.text == new.text);
+        if alike && pair.kind == ChangeKind::Modified
+            || [old, new].into_iter().flatten().any(|text| !text.exact)
+        {
             // Words that do not say all cannot name a change: another one may have the same.
             let print = Fingerprint::of(&difference, baseline, live);
             difference.change.id = id_of_bytes(&difference.change.id, &print);
@@ -117,7 +120,7 @@ pub fn without_text(
 }
 
 fn same_text(old: Option<&Text>, new: Option<&Text>) -> bool {
-    matches!((old, new), (Some(old), Some(new)) if old.exact && new.exact && old.text == new.text)
+    matches!((old.and_then(Text::meaning), new.and_then(Text::meaning)), (Some(old), Some(new)) if old == new)
 }
 
 /// Objects that belong together, or one that has no counterpart.
@@ -312,8 +315,8 @@ impl Tables<'_> {
         let mut number = |digest: Digest, text: Option<Text>| {
             let next = numbers.len() as u32;
             let known = *numbers.entry(digest).or_insert(next);
-            match text.filter(|text| text.exact) {
-                Some(text) => *by_text.entry(text.text).or_insert(known),
+            match text.as_ref().and_then(Text::meaning) {
+                Some(text) => *by_text.entry(text.to_owned()).or_insert(known),
                 None => known,
             }
         };

@@ -4,11 +4,12 @@
 //! sent to a scratch namespace, line breaks in such texts become a record separator (0x1e); in the
 //! listing it becomes a line break again, once lines have been told apart by the parser's caller.
 
-use crate::model::{Chain, Table};
+use crate::model::{Chain, Rule, Table};
 use crate::netlink::nft::{chain, elem, expr, object, rule, set, table};
 use crate::netlink::{Attr, Attrs};
 use crate::normalise::expressions;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 const SEPARATOR: u8 = 0x1e;
 
@@ -122,4 +123,55 @@ pub fn is_ambiguous(text: &str) -> bool {
     let is_byte =
         |rest: &str| rest.get(..2).is_some_and(|hex| u8::from_str_radix(hex, 16).is_ok_and(|b| b >= 0x80));
     text.contains(char::from(SEPARATOR)) || text.split("\\x").skip(1).any(is_byte)
+}
+
+/// Whether a rule tests for a family or a protocol that its text does not speak of. nft leaves a test out that the
+/// rest of the rule implies, and sometimes without a look at its value: `icmp type echo-request` may stand for
+/// a rule for another family, and `reject with tcp reset` for one for another protocol, that never match.
+pub fn hides_protocol(rule: &Rule, text: &str) -> bool {
+    /// `NFT_META_PROTOCOL`, `NFT_META_NFPROTO`, `NFT_META_L4PROTO`.
+    const PROTOCOL: u32 = 1;
+    const NFPROTO: u32 = 15;
+    const L4PROTO: u32 = 16;
+    let words: BTreeSet<&str> = text.split(|c: char| c.is_whitespace() || c == ',').collect();
+    let told = |names: &[&str]| names.iter().any(|name| words.contains(name));
+    if told(&["nfproto", "l4proto", "protocol", "nexthdr"]) {
+        return false;
+    }
+    let mut loaded = None;
+    for expression in expressions(&rule.attrs) {
+        let data = expression.find(expr::DATA).map(|data| data.nested());
+        let name = expression.find(expr::NAME).map(|name| name.string());
+        let key = data.and_then(|data| data.find(expr::META_KEY)?.be32()).filter(|_| name == Some(b"meta"));
+        let tested = loaded.filter(|_| name == Some(b"cmp"));
+        loaded = key;
+        let Some(key) = tested else { continue };
+        let value = data.and_then(|data| data.find(expr::CMP_DATA)?.nested().find(expr::DATA_VALUE));
+        let names: &[&str] = match (key, value.map_or(&[][..], |value| value.payload)) {
+            (NFPROTO, [2]) | (PROTOCOL, [8, 0]) => &["ip", "icmp", "igmp"],
+            (NFPROTO, [10]) | (PROTOCOL, [0x86, 0xdd]) => {
+                &["ip6", "icmpv6", "exthdr", "frag", "hbh", "rt", "dst", "mh", "srh"]
+            }
+            (PROTOCOL, [8, 6]) => &["arp"],
+            (PROTOCOL, [0x81, 0] | [0x88, 0xa8]) => &["vlan", "8021q", "8021ad"],
+            (L4PROTO, [1]) => &["icmp"],
+            (L4PROTO, [2]) => &["igmp"],
+            (L4PROTO, [6]) => &["tcp"],
+            (L4PROTO, [17]) => &["udp"],
+            (L4PROTO, [33]) => &["dccp"],
+            (L4PROTO, [47]) => &["gre"],
+            (L4PROTO, [50]) => &["esp"],
+            (L4PROTO, [51]) => &["ah"],
+            (L4PROTO, [58]) => &["icmpv6"],
+            (L4PROTO, [108]) => &["comp"],
+            (L4PROTO, [132]) => &["sctp"],
+            (L4PROTO, [136]) => &["udplite"],
+            (PROTOCOL | NFPROTO | L4PROTO, _) => &[],
+            _ => continue,
+        };
+        if !told(names) {
+            return true;
+        }
+    }
+    false
 }

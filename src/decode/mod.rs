@@ -17,7 +17,7 @@ mod transplant;
 
 use crate::collect::{CollectError, links};
 use crate::model::{Backend, Digest, Item, Name, Ruleset, Set, Table, TableKey, Text, text_from_kernel};
-use crate::normalise::{hides_bytes, references, xt_set};
+use crate::normalise::{hides_bytes, keys_of_own_sets, references, xt_set};
 use crate::sys::netns::{Netns, NetnsError};
 use crate::sys::socket::{Socket, SocketError};
 use crate::tool::{Tool, ToolError};
@@ -239,14 +239,18 @@ fn list_in_scratch(ruleset: &Ruleset, items: &[&Item]) -> Result<BTreeMap<Item, 
             let mut printed = None;
             let mut rules = RuleTexts::new();
             for item in items {
-                let mut native = || native_text(table, selection, listing?, item, &mut rules);
+                let native = listing.and_then(|l| native_text(table, selection, l, item, &mut rules));
                 let mut text = saved.as_ref().and_then(|saved| saved.text(item));
                 if let Some((text, rule)) = text.as_mut().zip(hiding_rule(table, item)) {
                     let printed = printed.get_or_insert_with(json::list);
-                    text.others.extend(native().map(|native| ("nft", native.text)));
+                    text.others.extend(native.as_ref().map(|native| ("nft", native.text.clone())));
                     text.others.extend(printed.rule(key, selection, rule).map(|json| ("nft -j", json)));
                 }
-                let text = text.or_else(native);
+                // nft's words come first: iptables has words for only one of several encodings.
+                let exact = native.as_ref().filter(|native| native.exact);
+                let sense = exact.map(|native| format!("{}{}", native.text, unprinted(table, item)));
+                let text = text.or(native);
+                let text = text.map(|text| Text { sense: sense.filter(|sense| *sense != text.text), ..text });
                 let text = text.unwrap_or_else(|| unshown(ruleset, item, "nft's listing does not have it"));
                 texts.insert((*item).clone(), text);
             }
@@ -351,7 +355,12 @@ fn native_text(
         }
         Item::Flowtable(_, name) => block(format!("flowtable {name} {{"))?.text(),
     };
-    let exact = is_shown_whole(table, item) && !guard::is_ambiguous(&text);
+    let rule = match item {
+        Item::Rule(_, name, place) => table.chains.get(name).and_then(|chain| chain.rules.get(*place)),
+        _ => None,
+    };
+    let misleads = rule.is_some_and(|rule| guard::hides_protocol(rule, &text));
+    let exact = is_shown_whole(table, item) && !guard::is_ambiguous(&text) && !misleads;
     Some(Text::new(guard::restored(&text), exact))
 }
 
@@ -363,6 +372,14 @@ fn rules_of(table: &Table, block: &Block, name: &Name, places: &BTreeSet<usize>)
         .map(|rule| references(&rule.attrs).iter().any(|name| table.anonymous.chains.contains_key(name)))
         .collect();
     block.rules(&nested)
+}
+
+/// What a rule's text may hide, and two encodings of the rule share: the keys of the sets that it owns.
+fn unprinted(table: &Table, item: &Item) -> String {
+    let Item::Rule(_, chain, place) = item else { return String::new() };
+    let rule = table.chains.get(chain).and_then(|chain| chain.rules.get(*place));
+    let keys = rule.and_then(|rule| keys_of_own_sets(table, rule));
+    keys.map_or_else(String::new, |keys| format!(" {keys}"))
 }
 
 /// Whether nft's text says all: it prints only the name of many xt extensions.

@@ -57,11 +57,18 @@ pub struct Text {
     pub exact: bool,
     /// What programs that were asked besides print of it: the program (`nft`, `nft -j`) and its text.
     pub others: Vec<(&'static str, String)>,
+    /// What two encodings of the object have in common, where that is not just `text`.
+    pub sense: Option<String>,
 }
 
 impl Text {
     /// A text that one program printed.
     pub fn new(text: String, exact: bool) -> Self {
-        Self { text, exact, others: Vec::new() }
+        Self { text, exact, others: Vec::new(), sense: None }
+    }
+
+    /// What two encodings of the same object have in common; none if no text says all.
+    pub fn meaning(&self) -> Option<&str> {
+        self.exact.then(|| self.sense.as_deref().unwrap_or(&self.text))
     }
 }

@@ -63,7 +63,8 @@ impl Fold<'_> {
 
     fn set(&self, set: &Set, depth: usize) -> Digest {
         let mut parts = vec![Digest::of([&b"set"[..], &set.attrs])];
-        for (key, element) in &set.elements {
+        // A meter's elements are the packet path's.
+        for (key, element) in set.lasting_elements() {
             parts.push(element_digest(key, element, self, depth));
         }
         Digest::of(parts.iter().map(|digest| &digest.0[..]))

@@ -19,11 +19,10 @@ pub fn add(set: &mut Set, attrs: Attrs<'_>) -> Result<(), Malformed> {
         attrs.find(kind).and_then(|attr| attr.nested().find(expr::DATA_VALUE)).map(|v| v.payload.to_vec())
     };
     let flags = attrs.find(elem::FLAGS).and_then(|attr| attr.be32()).unwrap_or(0);
-    let key = ElementKey {
-        key: value(elem::KEY).unwrap_or_default(),
-        end: value(elem::KEY_END).unwrap_or_default(),
-        flags,
-    };
+    let key = value(elem::KEY).unwrap_or_default();
+    // A range of one value is that value, whether its end was given or not.
+    let end = value(elem::KEY_END).filter(|end| *end != key).unwrap_or_default();
+    let key = ElementKey { key, end, flags };
     let expires = [elem::TIMEOUT, elem::EXPIRATION].iter().any(|kind| attrs.find(*kind).is_some());
     set.elements.insert(key, Element { expires, attrs: vec![strip::element(attrs)?] });
     Ok(())
@@ -59,7 +58,10 @@ fn paired(boundaries: BTreeMap<ElementKey, Element>) -> BTreeMap<ElementKey, Ele
     let mut joined = BTreeMap::new();
     let mut open: Option<(ElementKey, Element)> = None;
     for (key, element) in sorted {
-        if !is_end(&key) {
+        if key.flags & elem::F_CATCHALL != 0 {
+            // No start: the end that follows is the boundary at zero.
+            joined.insert(key, element);
+        } else if !is_end(&key) {
             joined.extend(open.replace((key, element)));
         } else if let Some((start, mut content)) = open.take() {
             content.attrs.extend(element.attrs);

@@ -1,7 +1,7 @@
 //! Which tables iptables-nft and its siblings made, and which rules hold xt extensions. Pure.
 
-use super::anonymous::expressions;
-use crate::model::{Backend, Chain, Family, Rule, Table, TableKey};
+use super::anonymous::{expressions, references};
+use crate::model::{Backend, Chain, Digest, Family, Rule, Table, TableKey};
 use crate::netlink::Attrs;
 use crate::netlink::nft::{chain, expr, rule};
 
@@ -89,19 +89,28 @@ fn hook(chain: &Chain) -> Option<(u32, i32)> {
 /// `NFT_META_*` keys whose values are names (linux/netfilter/nf_tables.h).
 const META_NAMES: [u32; 7] = [6, 7, 17, 18, 26, 27, 34];
 
+/// `NFT_CT_HELPER`, `NFT_FIB_RESULT_OIFNAME`, and where the two expressions have such a number.
+const CT_HELPER: u32 = 6;
+const FIB_OIFNAME: u32 = 2;
+const CT_KEY: u16 = 2;
+const FIB_RESULT: u16 = 2;
+
 /// Whether nft's text of a rule leaves out what the kernel compares: of many xt extensions it prints the
-/// name only, and of an interface's name what stands before the first NUL, while the kernel compares
-/// all sixteen bytes.
+/// name only, and of a name (of an interface, a helper, an operating system) what stands before the first NUL,
+/// while the kernel compares all of its bytes.
 pub fn hides_bytes(rule: &Rule) -> bool {
     let mut name_loaded = false;
     for expression in expressions(&rule.attrs) {
         let data = expression.find(expr::DATA).map(|data| data.nested());
+        let number = |kind| data.and_then(|data| data.find(kind)?.be32());
         match expression.find(expr::NAME).map(|name| name.string()) {
             Some(b"match" | b"target") => return true,
             Some(b"meta") => {
-                let key = data.and_then(|data| data.find(expr::META_KEY)?.be32());
-                name_loaded = key.is_some_and(|key| META_NAMES.contains(&key));
+                name_loaded = number(expr::META_KEY).is_some_and(|key| META_NAMES.contains(&key))
             }
+            Some(b"ct") => name_loaded = number(CT_KEY) == Some(CT_HELPER),
+            Some(b"fib") => name_loaded = number(FIB_RESULT) == Some(FIB_OIFNAME),
+            Some(b"osf") => name_loaded = true,
             Some(b"cmp") if name_loaded => {
                 let value = data.and_then(|data| data.find(expr::CMP_DATA)?.nested().find(expr::DATA_VALUE));
                 let unprinted = value.map_or(&[][..], |value| &value.payload[value.string().len()..]);
@@ -109,8 +118,19 @@ pub fn hides_bytes(rule: &Rule) -> bool {
                     return true;
                 }
             }
-            _ => {}
+            // Another value, or none.
+            _ => name_loaded = false,
         }
     }
     false
+}
+
+/// A digest of the keys of all anonymous sets that a rule uses; none if it uses none. However else two writers
+/// encode such a set, the same keys have the same bytes. A text shows less: not the padding between the fields of
+/// a concatenation, nor what follows a name's first NUL; and with any other byte there, an element never matches.
+pub fn keys_of_own_sets(table: &Table, rule: &Rule) -> Option<Digest> {
+    let sets = references(&rule.attrs).into_iter().filter_map(|name| table.anonymous.sets.get(&name));
+    let keys = sets.flat_map(|set| set.lasting_elements());
+    let keys: Vec<&[u8]> = keys.flat_map(|(key, _)| [&key.key[..], &key.end[..]]).collect();
+    (!keys.is_empty()).then(|| Digest::of(keys))
 }

@@ -235,7 +235,7 @@ pub(super) fn open_netns(settings: &Settings) -> Result<Netns, PipelineError> {
 }
 
 /// Compares two rulesets, decoding just what differs.
-pub(super) fn compared(approved: &Ruleset, live: &Ruleset, known: &Known) -> Result<Comparison, DecodeError> {
+pub fn compared(approved: &Ruleset, live: &Ruleset, known: &Known) -> Result<Comparison, DecodeError> {
     let unmatched = compare::unmatched(approved, live);
     let mut before = decode::decode(approved, &unmatched.baseline)?;
     let mut after = decode::decode(live, &unmatched.live)?;

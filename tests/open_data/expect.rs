@@ -18,6 +18,8 @@ pub struct Expected {
     /// The name; none for rules.
     pub name: Option<String>,
     pub texts: Texts,
+    /// Of a rule that was changed where it stands: its place, from 1.
+    pub place: Option<usize>,
 }
 
 /// Where the texts are in the listings.
@@ -25,8 +27,12 @@ pub struct Expected {
 pub enum Texts {
     /// The whole table.
     Table,
+    /// The table's own lines.
+    TableHead,
     /// The whole object.
     Object(Place),
+    /// A set without its elements.
+    SetHead(Place),
     /// The chain's own lines.
     Head(Place),
     /// A rule: whichever place makes the chain before into the chain after.
@@ -41,6 +47,11 @@ impl Expected {
         Self { chain: Some(chain.name.clone()), name: None, ..Self::of(kind, ObjectKind::Rule, chain, texts) }
     }
 
+    /// A rule that was changed where it stands, from 0.
+    pub fn rule_at(chain: &Place, place: usize) -> Self {
+        Self { place: Some(place + 1), ..Self::rule(ChangeKind::Modified, chain) }
+    }
+
     pub fn head(chain: &Place) -> Self {
         let texts = Texts::Head(chain.clone());
         let expected = Self::of(ChangeKind::Modified, ObjectKind::Chain, chain, texts);
@@ -51,10 +62,23 @@ impl Expected {
         let object = match place.kind.as_str() {
             "chain" => ObjectKind::Chain,
             "map" => ObjectKind::Map,
-            _ => ObjectKind::Set,
+            "set" => ObjectKind::Set,
+            "counter" => ObjectKind::Counter,
+            "quota" => ObjectKind::Quota,
+            "limit" => ObjectKind::Limit,
+            "ct helper" => ObjectKind::CtHelper,
+            "ct timeout" => ObjectKind::CtTimeout,
+            "ct expectation" => ObjectKind::CtExpectation,
+            "secmark" => ObjectKind::Secmark,
+            "synproxy" => ObjectKind::Synproxy,
+            kind => panic!("an object of kind {kind}"),
         };
         let chain = (place.kind == "chain").then(|| place.name.clone());
         Self { chain, ..Self::of(kind, object, place, Texts::Object(place.clone())) }
+    }
+
+    pub fn set_head(set: &Place) -> Self {
+        Self { texts: Texts::SetHead(set.clone()), ..Self::object(ChangeKind::Modified, set) }
     }
 
     pub fn element(kind: ChangeKind, set: &Place) -> Self {
@@ -65,12 +89,16 @@ impl Expected {
         let text = |text: &str| text.to_owned();
         let (family, name) = (text(family), Some(text(table)));
         let object = ObjectKind::Table;
-        Self { kind, object, family, table: text(table), chain: None, name, texts: Texts::Table }
+        Self { kind, object, family, table: text(table), chain: None, name, texts: Texts::Table, place: None }
+    }
+
+    pub fn table_head(family: &str, table: &str) -> Self {
+        Self { texts: Texts::TableHead, ..Self::table(ChangeKind::Modified, family, table) }
     }
 
     fn of(kind: ChangeKind, object: ObjectKind, place: &Place, texts: Texts) -> Self {
         let (family, table) = (place.family.clone(), place.table.clone());
-        Self { kind, object, family, table, chain: None, name: Some(place.name.clone()), texts }
+        Self { kind, object, family, table, chain: None, name: Some(place.name.clone()), texts, place: None }
     }
 
     /// What is wrong with a change; none if it is this one, exactly.
@@ -89,7 +117,7 @@ impl Expected {
         let nft = |text: &Option<String>| text.as_ref().map(|t| as_nft(change, t, &self.texts));
         let comparable = |text: String| match self.texts {
             Texts::Table => canonical(&in_order_of_name(&text)),
-            Texts::Object(_) | Texts::Head(_) | Texts::Rule(_) | Texts::Element(_) => canonical(&text),
+            _ => canonical(&text),
         };
         let sides = [
             ("before", &change.before, before, after, ChangeKind::Added),
@@ -105,7 +133,9 @@ impl Expected {
     fn text(&self, side: &Listing, other: &Listing) -> Option<String> {
         match &self.texts {
             Texts::Table => side.table(&self.family, &self.table).map(|table| table.text.clone()),
+            Texts::TableHead => side.table(&self.family, &self.table).map(Table::head),
             Texts::Object(place) => side.object(place).map(|object| object.text.clone()),
+            Texts::SetHead(place) => side.object(place).map(Object::without_elements),
             Texts::Head(place) => side.object(place).map(|object| object.head.clone()),
             Texts::Element(place) => only_in(side.object(place), other.object(place)).pop(),
             Texts::Rule(_) => None,
@@ -119,6 +149,17 @@ impl Expected {
         let at = |place: Option<usize>| place.and_then(|place| place.checked_sub(1));
         let Some(position) = change.position else { return Some("it has no position".to_owned()) };
         let (from, to) = (at(position.before), at(position.after));
+        if let Some(place) = self.place {
+            let told = (position.before, position.after);
+            if told != (Some(place), Some(place)) {
+                return Some(format!("it was changed at {place}, not at {position:?}"));
+            }
+            if change.before == change.after
+                && !change.note.as_ref().is_some_and(|n| n.contains("no tool prints"))
+            {
+                return Some("before and after look alike".to_owned());
+            }
+        }
         // The reported change, made to the chain before, gives the chain after.
         let mut made: Vec<String> = texts(&old);
         let whole = matches!(

@@ -39,6 +39,23 @@ pub struct Rule {
     pub text: String,
 }
 
+impl Table {
+    /// The table's own lines: its flags and its comment.
+    pub fn head(&self) -> String {
+        let inner = self.text.lines().skip(1).map(|line| line.strip_prefix('\t').unwrap_or_default());
+        let own = |line: &&str| line.starts_with("flags ") || line.starts_with("comment \"");
+        inner.take_while(own).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Object {
+    /// A set's text without its elements.
+    pub fn without_elements(&self) -> String {
+        let text = self.text.split_once("\telements = {").map_or(self.text.as_str(), |(head, _)| head);
+        format!("{}}}", text.trim_end_matches('}'))
+    }
+}
+
 /// `text # handle N` without its end, and N.
 fn split_handle(line: &str) -> (&str, Option<u64>) {
     match line.rsplit_once(" # handle ") {
@@ -86,6 +103,17 @@ impl Listing {
         let table = self.table(&at.family, &at.table).map_or("", |table| &table.text);
         set.text.lines().any(|line| line.starts_with("\tflags") && line.contains("dynamic"))
             || written.iter().any(|words| table.contains(words))
+    }
+
+    /// Whether a rule or an element of its table seems to name an object.
+    pub fn is_named_elsewhere(&self, at: &Place) -> bool {
+        let Some(table) = self.table(&at.family, &at.table) else { return false };
+        let used = |text: &str| {
+            let words = |c: char| c.is_whitespace() || ",@\"{};".contains(c);
+            text.split(words).any(|word| word == at.name)
+        };
+        let objects = table.objects.iter();
+        objects.flat_map(|o| o.rules.iter().map(|rule| &rule.text).chain(&o.elements)).any(|text| used(text))
     }
 
     /// The listing without the elements that no baseline holds: those of dynamic sets.

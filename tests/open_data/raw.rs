@@ -8,8 +8,8 @@ use fwdrift::netlink::nft::{self, elem, kind, msg, nfgenmsg, rule, set};
 use fwdrift::netlink::{AttrWriter, Attrs, flags, put_message};
 use fwdrift::sys::socket::Socket;
 
-/// `NFT_MSG_DELRULE`.
-const DELRULE: u8 = 8;
+/// `NFT_MSG_DELTABLE`.
+const DELTABLE: u8 = 2;
 /// `NFTNL_UDATA_RULE_COMMENT` (libnftnl's udata.h): type, length, zero-terminated text.
 const COMMENT: &[u8] = b"\x00\x11fwdrift was here\x00";
 /// Where the value stands in a key.
@@ -24,7 +24,7 @@ fn capture(live: &Live) -> Capture {
 }
 
 /// Sends messages as one transaction; whether the kernel took it.
-fn commit(live: &Live, messages: &[(u8, u16, u8, Vec<u8>)]) -> bool {
+pub fn commit(live: &Live, messages: &[(u8, u16, u8, Vec<u8>)]) -> bool {
     let header = [0, 0, (nft::SUBSYSTEM >> 8) as u8, (nft::SUBSYSTEM & 0xff) as u8];
     let mut bytes = Vec::new();
     put_message(&mut bytes, nft::BATCH_BEGIN, flags::REQUEST, 1, &[&header]);
@@ -43,6 +43,11 @@ fn commit(live: &Live, messages: &[(u8, u16, u8, Vec<u8>)]) -> bool {
     live.netns.run(send).unwrap()
 }
 
+/// Deletes every table.
+pub fn flush(live: &Live) {
+    assert!(commit(live, &[(DELTABLE, 0, 0, Vec::new())]), "the kernel keeps its tables");
+}
+
 /// Adds a rule that counts, with a comment, behind another one.
 pub fn add_behind(live: &Live, chain: &Place, behind: u64) -> bool {
     let mut attrs = AttrWriter::new();
@@ -55,32 +60,6 @@ pub fn add_behind(live: &Live, chain: &Place, behind: u64) -> bool {
     attrs.put(rule::USERDATA, COMMENT).put(rule::POSITION, &behind.to_be_bytes());
     let flags = flags::CREATE | flags::APPEND;
     commit(live, &[(msg::NEWRULE, flags, family(chain), attrs.into_bytes())])
-}
-
-/// Moves a rule behind another one, byte for byte, in one transaction.
-pub fn move_behind(live: &Live, chain: &Place, handle: u64, behind: u64) -> bool {
-    let wanted = handle.to_be_bytes();
-    let capture = capture(live);
-    let is_it = |message: &&RawMessage| {
-        let attr = |kind| Attrs(&message.attrs).find(kind).map(|attr| attr.payload);
-        message.kind == msg::NEWRULE
-            && message.family == family(chain)
-            && attr(rule::HANDLE) == Some(&wanted)
-            && Attrs(&message.attrs).find(rule::TABLE).is_some_and(|n| n.string() == chain.table.as_bytes())
-    };
-    let Some(found) = capture.messages.iter().find(is_it) else { return false };
-    let mut gone = AttrWriter::new();
-    gone.string(rule::TABLE, chain.table.as_bytes()).string(rule::CHAIN, chain.name.as_bytes());
-    let mut again = gone.clone();
-    gone.put(rule::HANDLE, &wanted);
-    for attr in Attrs(&found.attrs).flatten() {
-        if matches!(attr.kind, rule::EXPRESSIONS | rule::USERDATA | rule::COMPAT) {
-            again.put(attr.kind, attr.payload);
-        }
-    }
-    again.put(rule::POSITION, &behind.to_be_bytes());
-    let add = (msg::NEWRULE, flags::CREATE | flags::APPEND, family(chain), again.into_bytes());
-    commit(live, &[add, (DELRULE, 0, family(chain), gone.into_bytes())])
 }
 
 /// Adds an element to a set whose type nft's syntax has no plain value for: a key of the right length that

@@ -1,16 +1,20 @@
 //! Two texts that say the same: what iptables' lines are in nft's words, and what has no order.
 
 use crate::expect::Texts;
+use crate::listing::{Listing, Object};
 use fwdrift::model::{Change, Source};
 use fwdrift::sys::netns::Netns;
 use fwdrift::tool::Tool;
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 
 /// The text of something in iptables' syntax, as nft lists what it loads to. The same text if it is in nft's
 /// syntax already.
 pub fn as_nft(change: &Change, text: &str, what: &Texts) -> String {
     let (family, table) = (change.family.as_str(), change.table.as_str());
-    if change.source != Source::IptablesNft || !text.starts_with(['*', ':', '-']) {
+    // By its syntax: a table whose shape is no longer iptables' is native, and what it was is not.
+    let never = matches!(what, Texts::TableHead | Texts::SetHead(_) | Texts::Element(_));
+    if never || change.source == Source::IptablesLegacy || !text.starts_with(['*', ':', '-']) {
         return text.to_owned();
     }
     let (program, family) = match family {
@@ -19,29 +23,63 @@ pub fn as_nft(change: &Change, text: &str, what: &Texts) -> String {
     };
     let script = restorable(table, text);
     let chain = text.strip_prefix(':').or(text.strip_prefix("-A ")).and_then(|rest| rest.split(' ').next());
-    let run = |tool: Tool| tool.run().map_err(|error| error.to_string());
-    let list = || -> Result<String, String> {
-        run(Tool::find(program).unwrap().input(script.clone().into_bytes()))?;
-        let args = ["-s", "list", if chain.is_some() { "chain" } else { "table" }, family, table];
-        let output = run(Tool::find("nft").unwrap().args(args.into_iter().chain(chain)))?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    };
-    let listed = match Netns::create().unwrap().run(list).unwrap() {
-        Ok(listed) => listed,
+    let listed = match listed_as(program, &script, &["-s", "-a", "list", "table", family, table]) {
+        Ok(listed) => Listing::parse(&listed),
         Err(error) => return format!("{error}\n{script}"),
     };
-    // Of a chain alone, nft lists: table, chain, its own line, rules, two braces.
-    let lines: Vec<&str> = listed.lines().collect();
-    let inside = |keep: &dyn Fn(&str) -> bool| {
-        let kept = lines[2..lines.len() - 2].iter().filter(|line| keep(line.trim()));
-        kept.map(|line| line.trim()).collect::<Vec<_>>().join("\n")
-    };
-    match what {
-        Texts::Table => listed,
-        Texts::Object(_) | Texts::Element(_) => lines[1..lines.len() - 1].join("\n"),
-        Texts::Head(_) => inside(&|line| line.starts_with("type ")),
-        Texts::Rule(_) => inside(&|line| !line.starts_with("type ")),
+    let Some(table) = listed.tables.first() else { return format!("nothing was loaded by\n{script}") };
+    let is_it = |object: &&Object| object.kind == "chain" && Some(object.name.as_str()) == chain;
+    let found = table.objects.iter().find(is_it);
+    let rules =
+        |chain: &Object| chain.rules.iter().map(|rule| rule.text.clone()).collect::<Vec<_>>().join("\n");
+    match (what, found) {
+        (Texts::Table | Texts::TableHead, _) | (_, None) => table.text.clone(),
+        (Texts::Object(_) | Texts::SetHead(_) | Texts::Element(_), Some(chain)) => chain.text.clone(),
+        (Texts::Head(_), Some(chain)) => chain.head.clone(),
+        (Texts::Rule(_), Some(chain)) => rules(chain),
     }
+}
+
+thread_local! {
+    /// Where this worker loads texts, one after the other.
+    static SCRATCH: Netns = Netns::create().unwrap();
+    static KNOWN: RefCell<HashMap<(String, String), Result<String, String>>> = RefCell::default();
+}
+
+/// What nft lists of a save that a program loads.
+fn listed_as(program: &str, script: &str, args: &[&str]) -> Result<String, String> {
+    let key = (format!("{program} {}", args.join(" ")), script.to_owned());
+    if let Some(known) = KNOWN.with_borrow(|known| known.get(&key).cloned()) {
+        return known;
+    }
+    let run = |tool: Tool| tool.run().map_err(|error| error.to_string());
+    let list = || -> Result<String, String> {
+        run(Tool::find("nft").unwrap().args(["flush", "ruleset"]))?;
+        let mut script = script.to_owned();
+        while let Err(error) = run(Tool::find(program).unwrap().input(script.clone().into_bytes())) {
+            script = completed(program, &script, &error).ok_or(error)?;
+        }
+        let output = run(Tool::find("nft").unwrap().args(args.iter().copied()))?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let listed = SCRATCH.with(|netns| netns.run(list).unwrap());
+    KNOWN.with_borrow_mut(|known| known.insert(key, listed.clone()));
+    listed
+}
+
+/// The script with what an error says is missing: a chain that a rule jumps to, a set that it looks up.
+fn completed(program: &str, script: &str, error: &str) -> Option<String> {
+    let between = |start: &str, end: &str| error.split_once(start)?.1.split_once(end).map(|(name, _)| name);
+    if let Some(chain) = between("Chain '", "' does not exist") {
+        let (table, rest) = script.split_once('\n')?;
+        let declared = format!(":{chain} - [0:0]\n");
+        return (!script.contains(&declared)).then(|| format!("{table}\n{declared}{rest}"));
+    }
+    let family = if program.starts_with("ip6") { "inet6" } else { "inet" };
+    let set = between("Set ", " doesn't exist")?;
+    let args = ["create", set, "hash:ip", "family", family];
+    Tool::find("ipset").ok()?.args(args).run().ok()?;
+    Some(script.to_owned())
 }
 
 /// Lines of a save as a whole one, in which all that the rules are in and jump to is declared.
@@ -54,13 +92,12 @@ fn restorable(table: &str, text: &str) -> String {
         declared.extend(line.split(' ').next());
     }
     for line in lines.iter().filter(|line| line.starts_with('-')) {
-        let names = ["-A ", " -j ", " -g "].into_iter().filter_map(|before| line.split_once(before));
-        for name in names.filter_map(|(_, rest)| rest.split(' ').next()) {
-            // Targets that are no chains are in capitals.
+        let names = ["-A ", " -j ", " -g "].map(|before| line.split_once(before)?.1.split(' ').next());
+        for (number, name) in names.into_iter().enumerate().filter_map(|(n, name)| Some((n, name?))) {
+            // Targets that are no chains are in capitals, as some chains are.
             let builtin = ["INPUT", "FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING"].contains(&name);
-            let target =
-                !builtin && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
-            if !target && declared.insert(name) {
+            let capitals = name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+            if (number == 0 || builtin || !capitals) && declared.insert(name) {
                 chains.insert(format!(":{name} {} [0:0]\n", if builtin { "ACCEPT" } else { "-" }));
             }
         }
