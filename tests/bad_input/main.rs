@@ -11,6 +11,7 @@ mod odd_tables;
 mod privileges;
 mod raw;
 mod repository;
+mod restless;
 mod support;
 mod surroundings;
 mod tools;
