@@ -21,6 +21,10 @@ fn main() {
         measure::bare_dump();
         return;
     }
+    if args.first().is_some_and(|arg| arg == measure::MEASURE) {
+        measure::measure(&args[1..]);
+        return;
+    }
     if args.iter().any(|arg| arg == "--help") {
         println!("cargo bench --bench look [-- --scale N] [-- --only WORD] [-- --curve]");
         return;

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// Makes this program a bare dump.
 pub const BARE: &str = "--bare-dump";
 
+/// Makes this program measure another one.
+pub const MEASURE: &str = "--measure";
+
 /// What one run cost.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
@@ -92,7 +95,7 @@ impl Host {
         std::fs::write(&config, "tool_timeout_seconds = 600\n").unwrap();
         let mut command = Command::new(crate::program());
         command.arg("--config").arg(config).arg("--repo").arg(self.directory.path().join("repo"));
-        command.args(["--host", "bench", "--netns", &netns]).args(args).stdout(Stdio::null());
+        command.args(["--host", "bench", "--netns", &netns]).args(args);
         let (status, usage) = run(command);
         assert!(status.code().is_some_and(|code| expected.contains(&code)), "{args:?}: {status}");
         (status, usage)
@@ -117,15 +120,38 @@ impl Host {
 
     fn shell(&self, script: &str) -> Usage {
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", script]).env("DIR", self.directory.path()).stdout(Stdio::null());
+        command.args(["-c", script]).env("DIR", self.directory.path());
         command.env("STRIP", "walk(if type == \"object\" then del(.handle, .counter) else . end)");
         self.netns.run(|| run(command)).unwrap().1
     }
 }
 
+/// Runs a program to its end. A program's largest memory counts from its fork, so it is started by a small one: this
+/// one, run anew as [`MEASURE`].
+fn run(command: Command) -> (ExitStatus, Usage) {
+    let mut outer = Command::new(std::env::current_exe().unwrap());
+    outer.arg(MEASURE).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        outer.env(name, value.unwrap());
+    }
+    let output = outer.stderr(Stdio::inherit()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let numbers: Vec<f64> = text.split_whitespace().map(|number| number.parse().unwrap()).collect();
+    let status = ExitStatus::from_raw(numbers[0] as i32);
+    (status, Usage { seconds: numbers[1], megabytes: numbers[2] })
+}
+
+/// Runs the program that the arguments name, and prints its wait status, its seconds and its megabytes.
+pub fn measure(args: &[String]) {
+    let mut command = Command::new(&args[0]);
+    command.args(&args[1..]).stdin(Stdio::null()).stdout(Stdio::null());
+    let (status, usage) = measured(command);
+    println!("{} {} {}", status.into_raw(), usage.seconds, usage.megabytes);
+}
+
 /// Runs a program to its end, which wait4(2) tells with what it used.
 #[allow(clippy::zombie_processes)]
-fn run(mut command: Command) -> (ExitStatus, Usage) {
+fn measured(mut command: Command) -> (ExitStatus, Usage) {
     let started = Instant::now();
     let child = command.spawn().unwrap();
     let (mut status, mut usage) = (0, std::mem::MaybeUninit::<libc::rusage>::zeroed());

@@ -22,13 +22,15 @@ use std::path::Path;
 
 const MAGIC: &[u8] = b"fwdrift-ruleset/1\n";
 
-/// Places in the bodies.
+/// Places in the bodies, of each table.
+type Places = BTreeMap<TableKey, TablePlaces>;
+
 #[derive(Debug, Default)]
-struct Places {
-    rules: BTreeMap<(TableKey, Name), Vec<u32>>,
-    elements: BTreeMap<(TableKey, Name), u32>,
-    anonymous_sets: BTreeMap<(TableKey, Name), u32>,
-    anonymous_chains: BTreeMap<(TableKey, Name), u32>,
+struct TablePlaces {
+    rules: BTreeMap<Name, Box<[u32]>>,
+    elements: BTreeMap<Name, u32>,
+    anonymous_sets: BTreeMap<Name, u32>,
+    anonymous_chains: BTreeMap<Name, u32>,
 }
 
 /// An open file of this form.
@@ -372,8 +374,8 @@ impl Bodies {
             self.fill_elements(bytes, ruleset, key, name)?;
         }
         let Some(table) = ruleset.tables.get_mut(key) else { return Ok(()) };
-        let names = self.places.anonymous_sets.keys().chain(self.places.anonymous_chains.keys());
-        let all: Vec<Name> = names.filter(|(of, _)| of == key).map(|(_, name)| name.clone()).collect();
+        let Some(places) = self.places.get(key) else { return Ok(()) };
+        let all = places.anonymous_sets.keys().chain(places.anonymous_chains.keys()).cloned().collect();
         self.fill_anonymous(bytes, &mut table.anonymous, key, all)
     }
 
@@ -399,7 +401,7 @@ impl Bodies {
         let Some(table) = ruleset.tables.get_mut(key) else { return Ok(()) };
         let rule = table.chains.get_mut(name).and_then(|chain| chain.rules.get_mut(place));
         let Some(rule) = rule.filter(|rule| rule.attrs.is_empty()) else { return Ok(()) };
-        let places = self.places.rules.get(&(key.clone(), name.clone()));
+        let places = self.places.get(key).and_then(|table| table.rules.get(name));
         let at = places.and_then(|places| places.get(place)).ok_or_else(damaged)?;
         rule.attrs = bytes.string(*at)?.into();
         let used = references(&rule.attrs);
@@ -414,7 +416,7 @@ impl Bodies {
         name: &Name,
     ) -> std::io::Result<()> {
         let set = ruleset.tables.get_mut(key).and_then(|table| table.sets.get_mut(name));
-        let place = self.places.elements.get(&(key.clone(), name.clone()));
+        let place = self.places.get(key).and_then(|table| table.elements.get(name));
         let (Some(set), Some(place)) = (set, place) else { return Ok(()) };
         if set.elements.is_empty() {
             (set.elements, set.order) = bytes.parse(*place, read_elements)?;
@@ -430,15 +432,15 @@ impl Bodies {
         key: &TableKey,
         names: Vec<Name>,
     ) -> std::io::Result<()> {
+        let Some(places) = self.places.get(key) else { return Ok(()) };
         let mut wanted: BTreeSet<Name> = names.into_iter().collect();
         while let Some(name) = wanted.pop_first() {
-            let id = (key.clone(), name.clone());
-            if let Some(place) = self.places.anonymous_chains.get(&id) {
+            if let Some(place) = places.anonymous_chains.get(&name) {
                 if let Entry::Vacant(free) = anonymous.chains.entry(name) {
                     let chain = free.insert(bytes.parse(*place, read_chain)?);
                     wanted.extend(chain.rules.iter().flat_map(|rule| references(&rule.attrs)));
                 }
-            } else if let Some(place) = self.places.anonymous_sets.get(&id)
+            } else if let Some(place) = places.anonymous_sets.get(&name)
                 && let Some(set) = anonymous.sets.get_mut(&name).filter(|set| set.elements.is_empty())
             {
                 (set.elements, set.order) = bytes.parse(*place, read_elements)?;
@@ -535,7 +537,7 @@ fn read_index<R: Read>(
         let family =
             if number == 0 { Family::Unspec } else { Family::from_number(number).ok_or(Unreadable)? };
         let key = TableKey { backend, family, name: index.name()? };
-        let table = read_table(index, &key, outline, places)?;
+        let table = read_table(index, &key, outline, places.entry(key.clone()).or_default())?;
         outline.ruleset.tables.insert(key, table);
     }
     Ok(())
@@ -545,20 +547,21 @@ fn read_table<R: Read>(
     index: &mut IndexReader<R>,
     key: &TableKey,
     outline: &mut Outline,
-    places: &mut Places,
+    places: &mut TablePlaces,
 ) -> Result<Table, Unreadable> {
-    let id = |name: &Name| (key.clone(), name.clone());
     let mut table = Table { attrs: index.bytes()?, ..Table::default() };
     for _ in 0..index.u32()? {
         let name = index.name()?;
         let attrs = index.bytes()?;
         let count = index.u32()? as usize;
-        let (mut rules, mut found) = (Vec::new(), Vec::new());
+        // A damaged count must not ask for all memory.
+        let room = count.min(1 << 20);
+        let (mut rules, mut found) = (Vec::with_capacity(room), Vec::with_capacity(room));
         for _ in 0..count {
             rules.push(Rule { digest: index.digest()?, attrs: Box::default() });
             found.push(index.u32()?);
         }
-        places.rules.insert(id(&name), found);
+        places.rules.insert(name.clone(), found.into_boxed_slice());
         table.chains.insert(name, Chain { attrs, rules });
     }
     for _ in 0..index.u32()? {
@@ -569,9 +572,9 @@ fn read_table<R: Read>(
             digests.push(index.digest()?);
         }
         if by_digest {
-            outline.elements.insert(id(&name), digests);
+            outline.elements.insert((key.clone(), name.clone()), digests);
         }
-        places.elements.insert(id(&name), index.u32()?);
+        places.elements.insert(name.clone(), index.u32()?);
         table.sets.insert(name, set);
     }
     for _ in 0..index.u32()? {
@@ -584,12 +587,12 @@ fn read_table<R: Read>(
     }
     for _ in 0..index.u32()? {
         let (name, set) = (index.name()?, read_set_head(index)?);
-        places.anonymous_sets.insert(id(&name), index.u32()?);
+        places.anonymous_sets.insert(name.clone(), index.u32()?);
         table.anonymous.sets.insert(name, set);
     }
     for _ in 0..index.u32()? {
         let name = index.name()?;
-        places.anonymous_chains.insert(id(&name), index.u32()?);
+        places.anonymous_chains.insert(name, index.u32()?);
     }
     Ok(table)
 }

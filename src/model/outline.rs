@@ -25,7 +25,7 @@ pub type SetName = (TableKey, Name);
 #[derive(Clone, Debug, Default)]
 pub struct Shared {
     /// Chains with the same rules in the same order; the reading has none for them.
-    pub chains: BTreeSet<(TableKey, Name)>,
+    pub chains: BTreeMap<TableKey, BTreeSet<Name>>,
     /// Sets in the outline's `elements` that the reading has in full, because they differ.
     pub other_elements: Vec<SetName>,
     /// Sets of ipset to which the reading's rules add members.
@@ -40,9 +40,9 @@ impl Outline {
 
     /// Leaves out the rules of chains that a reading shares, as the reading does: both are then empty there.
     pub fn without(&mut self, shared: &Shared) {
-        for (key, name) in &shared.chains {
-            if let Some(chain) = self.ruleset.tables.get_mut(key).and_then(|table| table.chains.get_mut(name))
-            {
+        for (key, names) in &shared.chains {
+            let Some(table) = self.ruleset.tables.get_mut(key) else { continue };
+            for (_, chain) in table.chains.iter_mut().filter(|(name, _)| names.contains(name)) {
                 chain.rules = Vec::new();
             }
         }

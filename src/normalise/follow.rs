@@ -223,7 +223,7 @@ impl<'o> Follower<'o> {
         match ended.rules {
             Some(rules) => chain.rules = rules,
             None if ended.matched == approved.len() => {
-                self.shared.chains.insert((ended.key, ended.name));
+                self.shared.chains.entry(ended.key).or_default().insert(ended.name);
             }
             None => chain.rules = approved[..ended.matched].to_vec(),
         }
