@@ -135,9 +135,6 @@ pub fn hides_protocol(rule: &Rule, text: &str) -> bool {
     const L4PROTO: u32 = 16;
     let words: BTreeSet<&str> = text.split(|c: char| c.is_whitespace() || c == ',').collect();
     let told = |names: &[&str]| names.iter().any(|name| words.contains(name));
-    if told(&["nfproto", "l4proto", "protocol", "nexthdr"]) {
-        return false;
-    }
     let mut loaded = None;
     for expression in expressions(&rule.attrs) {
         let data = expression.find(expr::DATA).map(|data| data.nested());
@@ -169,7 +166,12 @@ pub fn hides_protocol(rule: &Rule, text: &str) -> bool {
             (PROTOCOL | NFPROTO | L4PROTO, _) => &[],
             _ => continue,
         };
-        if !told(names) {
+        let by_key: &[&str] = match key {
+            NFPROTO => &["nfproto"],
+            PROTOCOL => &["protocol", "type"],
+            _ => &["l4proto", "protocol", "nexthdr"],
+        };
+        if !told(names) && !told(by_key) {
             return true;
         }
     }
