@@ -9,7 +9,9 @@ use fwdrift::compare::Known;
 use fwdrift::config::{ColorChoice, Format, NetnsRef, Settings, Verbosity};
 use fwdrift::decode;
 use fwdrift::ledger::Repository;
-use fwdrift::model::{Author, Change, CheckResult, Digest, Files, HostName, Ruleset, Set, text_from_kernel};
+use fwdrift::model::{
+    Author, Backend, Change, CheckResult, Digest, Files, HostName, Ruleset, Set, TableKey, text_from_kernel,
+};
 use fwdrift::normalise::normalise;
 use fwdrift::pipeline;
 use fwdrift::sys::netns::Netns;
@@ -186,6 +188,10 @@ impl Live {
     /// Empties the namespace and makes a ruleset in it, over netlink.
     pub fn remake(&self, ruleset: &Ruleset) -> Result<Socket, String> {
         raw::flush(self);
+        if ruleset.tables.contains_key(&TableKey::of_all(Backend::Ipset)) {
+            let destroy = || Tool::find("ipset").unwrap().args(["destroy"]).run().unwrap();
+            self.netns.run(destroy).unwrap();
+        }
         let made = self.netns.run(|| decode::transplant(ruleset)).unwrap();
         made.map_err(|error| error.to_string())
     }
@@ -201,7 +207,10 @@ impl Live {
     /// without git and the evidence.
     pub fn drift(&self) -> Result<Vec<Change>, String> {
         let approved = self.pristine.lock().unwrap().as_ref().expect("nothing is kept").approved.clone();
-        let live = self.ruleset()?;
+        let mut live = self.ruleset()?;
+        // A reading without a list has no kernel settings.
+        let settings = TableKey::of_all(Backend::Sysctl);
+        live.tables.extend(approved.tables.get(&settings).map(|table| (settings, table.clone())));
         let found = pipeline::compared(&approved, &live, &Known::default()).map_err(|e| e.to_string())?;
         Ok(found.differences.into_iter().map(|difference| difference.change).collect())
     }

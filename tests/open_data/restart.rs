@@ -15,6 +15,10 @@ use fwdrift::tool::Tool;
 pub fn approved(live: &Live) -> Outcome {
     let before = live.kept();
     live.script(&format!("add chain inet {EXPIRING} approved")).unwrap();
+    // The quick look and the full one have to agree on it.
+    if let Err(error) = live.check() {
+        return Outcome::Wrong(error);
+    }
     let files = match live.approve() {
         Ok(files) => files,
         Err(error) => return Outcome::Wrong(format!("approve: {error}")),
