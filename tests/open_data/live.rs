@@ -188,10 +188,6 @@ impl Live {
     /// Empties the namespace and makes a ruleset in it, over netlink.
     pub fn remake(&self, ruleset: &Ruleset) -> Result<Socket, String> {
         raw::flush(self);
-        if ruleset.tables.contains_key(&TableKey::of_all(Backend::Ipset)) {
-            let destroy = || Tool::find("ipset").unwrap().args(["destroy"]).run().unwrap();
-            self.netns.run(destroy).unwrap();
-        }
         let made = self.netns.run(|| decode::transplant(ruleset)).unwrap();
         made.map_err(|error| error.to_string())
     }
