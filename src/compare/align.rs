@@ -21,6 +21,19 @@ pub enum Step {
     Modify(usize, usize),
 }
 
+impl Step {
+    /// The same step of sequences that begin `places` later.
+    pub fn behind(self, places: usize) -> Self {
+        match self {
+            Self::Keep(old, new) => Self::Keep(old + places, new + places),
+            Self::Remove(old) => Self::Remove(old + places),
+            Self::Add(new) => Self::Add(new + places),
+            Self::Move(old, new) => Self::Move(old + places, new + places),
+            Self::Modify(old, new) => Self::Modify(old + places, new + places),
+        }
+    }
+}
+
 /// Below this product of lengths the shortest edit script is searched; above it, Histogram (100,000
 /// rules, all shuffled: under 300 ms).
 const EXHAUSTIVE: usize = 4_000_000;

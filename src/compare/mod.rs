@@ -17,14 +17,16 @@ pub use fingerprint::{Fingerprint, Known};
 pub use settings::settle;
 
 use crate::model::{
-    Backend, Chain, Change, ChangeKind, Digest, Element, Item, Name, ObjectKind, Position, Ruleset, Set,
-    Table, TableKey, Text,
+    Backend, Chain, Change, ChangeKind, Digest, Element, Item, Name, ObjectKind, Position, Rule, Ruleset,
+    Set, Table, TableKey, Text,
 };
 use crate::netlink::nft::object;
 use crate::normalise::{ipset, is_idle, is_iptables_shaped};
 use align::{Step, TWO, align, align_as, word_similarity};
 use describe::{describe, id_of_bytes};
+use fingerprint::KnownRules;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 
 /// Texts by object, of one side.
 pub type Texts = BTreeMap<Item, Text>;
@@ -279,12 +281,18 @@ impl Tables<'_> {
     }
 
     fn rules(&self, chain: &Name, old: &Chain, new: &Chain, found: &mut Vec<Pair>) {
-        let digests = |chain: &Chain| chain.rules.iter().map(|rule| rule.digest).collect::<Vec<_>>();
-        if digests(old) == digests(new) {
-            return;
+        let same = |(old, new): (&Rule, &Rule)| old.digest == new.digest;
+        let known = self.known.of_chain(self.key, &chain.to_string());
+        let (mut start, mut end) = (0, 0);
+        if known.is_empty() {
+            // Most of a chain is as it was, and need not be aligned.
+            start = old.rules.iter().zip(&new.rules).take_while(|pair| same(*pair)).count();
+            let rest = old.rules[start..].iter().rev().zip(new.rules[start..].iter().rev());
+            end = rest.take_while(|pair| same(*pair)).count();
         }
-        for step in self.steps(chain, old, new) {
-            let (kind, from, to) = match step {
+        let middle = |chain: &Chain| start..chain.rules.len() - end;
+        for step in self.steps(chain, (old, middle(old)), (new, middle(new)), &known) {
+            let (kind, from, to) = match step.behind(start) {
                 Step::Keep(from, to) if old.rules[from].digest == new.rules[to].digest => continue,
                 // Kept by its text: shown as modified here, and counted as re-encoded by the caller.
                 Step::Keep(from, to) | Step::Modify(from, to) => (ChangeKind::Modified, Some(from), Some(to)),
@@ -305,8 +313,15 @@ impl Tables<'_> {
         }
     }
 
-    /// The alignment of a chain, in which rules with equal exact texts count as equal.
-    fn steps(&self, chain: &Name, old: &Chain, new: &Chain) -> Vec<Step> {
+    /// The alignment of parts of a chain, in which rules with equal exact texts count as equal. Its places count from
+    /// the start of the parts.
+    fn steps(
+        &self,
+        chain: &Name,
+        (old, old_part): (&Chain, Range<usize>),
+        (new, new_part): (&Chain, Range<usize>),
+        known: &KnownRules,
+    ) -> Vec<Step> {
         let text = |texts: &'_ Texts, place: usize| {
             texts.get(&Item::Rule(self.key.clone(), chain.clone(), place)).cloned()
         };
@@ -320,12 +335,13 @@ impl Tables<'_> {
                 None => known,
             }
         };
+        let start = old_part.start;
         let old_numbers: Vec<u32> =
-            old.rules.iter().enumerate().map(|(p, rule)| number(rule.digest, text(self.before, p))).collect();
+            old_part.map(|place| number(old.rules[place].digest, text(self.before, place))).collect();
         let new_numbers: Vec<u32> =
-            new.rules.iter().enumerate().map(|(p, rule)| number(rule.digest, text(self.after, p))).collect();
-        let known = self.known.of_chain(self.key, &chain.to_string());
+            new_part.map(|place| number(new.rules[place].digest, text(self.after, place))).collect();
         let similarity = |from: usize, to: usize| {
+            let (from, to) = (from + start, to + start);
             if known.is_told(old.rules[from].digest, new.rules[to].digest) {
                 return TWO;
             }
