@@ -96,7 +96,8 @@ impl Sight<'_> {
         }
         let (changes, review_id) = (self.memory.open.clone(), self.memory.review_id.clone());
         let result = self.result(changes, self.memory.re_encoded, review_id, self.gaps.clone());
-        let nothing_new = Some(Memory { time: self.look.time, ..self.memory });
+        let (time, audited) = (self.look.time, history::is_auditing());
+        let nothing_new = Some(Memory { time, audited, ..self.memory });
         Glanced { result, nothing_new }
     }
 
@@ -124,6 +125,7 @@ impl Sight<'_> {
         }
         let remembered = Memory {
             time: self.look.time,
+            audited: history::is_auditing(),
             full_look: Some(self.look.time),
             netns_cookie: glance.netns_cookie,
             beside: look::beside(&live, &beside_digest(&beside, &interfaces)),
