@@ -57,7 +57,7 @@ pub fn role(path: &str) -> Role {
     }
 }
 
-/// The path of the file that holds a backend's [`Role::Context`].
+/// The path of the file that holds a backend's settings or programs.
 pub fn context_path(backend: Backend) -> Option<&'static str> {
     match backend {
         Backend::Sysctl => Some("context/sysctl.conf"),

@@ -1,6 +1,6 @@
 //! Edge: approved state as files, and what those files load to.
 //!
-//! Role: [`render`] writes a ruleset as files that people review; [`Cache::compiled`] (or [`compile`])
+//! Role: [`render`] writes a ruleset as files that people review; [`Cache::approved`] (or [`compile`])
 //! loads files in a scratch namespace; [`adopt`] takes files that somebody wrote. Where the files live
 //! (git) is `ledger`'s business.
 

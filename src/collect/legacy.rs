@@ -1,7 +1,7 @@
 //! Reads the tables of the older interface (iptables-legacy, arptables-legacy, ebtables-legacy) without creating any.
 //!
 //! Listing a table that is not there loads modules and registers it. So the kernel is asked first which tables
-//! exist: /proc names those of ip, ip6 and arp (net/netfilter/x_tables.c); for ebtables see [`bridge`].
+//! exist: /proc names those of ip, ip6 and arp (net/netfilter/x_tables.c); for ebtables see `bridge`.
 
 mod bridge;
 

@@ -19,9 +19,16 @@ pub fn as_nft(change: &Change, text: &str, what: &Texts) -> String {
     }
     let (program, family) = match family {
         "ip6" => ("ip6tables-nft-restore", "ip6"),
+        "bridge" => ("ebtables-nft-restore", "bridge"),
+        "arp" => ("arptables-nft-restore", "arp"),
         _ => ("iptables-nft-restore", "ip"),
     };
     let script = restorable(table, text);
+    // These two know neither counters of chains nor an end.
+    let script = match family {
+        "bridge" | "arp" => script.replace(" [0:0]", "").replace("COMMIT\n", ""),
+        _ => script,
+    };
     let chain = text.strip_prefix(':').or(text.strip_prefix("-A ")).and_then(|rest| rest.split(' ').next());
     let listed = match listed_as(program, &script, &["-s", "-a", "list", "table", family, table]) {
         Ok(listed) => Listing::parse(&listed),
