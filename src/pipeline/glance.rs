@@ -47,6 +47,8 @@ pub(super) fn glance(
     let memory = Memory::read(repository, host, repository.head_id(host)?.as_deref());
     let Some(memory) = memory.filter(|memory| memory.baseline == id.tree) else { return Ok(None) };
     let netns = open_netns(settings)?;
+    // Before anything is read: what changes meanwhile belongs to the next window.
+    let audited = history::is_auditing();
     let now = Utc::now();
     let settings_file = id.file.clone().map(|content| (settings_path.to_owned(), content));
     let list = context::listed(&settings_file.into_iter().collect(), &id.policy)?;
@@ -57,7 +59,8 @@ pub(super) fn glance(
     let beside = normalise(&glance.beside)?;
     let (boot_id, netns_cookie) = (history::boot_id(), glance.netns_cookie);
     let look = Look { boot_id, netns_cookie, generation: glance.generation, time: now };
-    let seen = Sight { settings, id, list, memory, look, gaps: std::mem::take(&mut glance.gaps) };
+    let gaps = std::mem::take(&mut glance.gaps);
+    let seen = Sight { settings, id, list, memory, look, audited, gaps };
     if seen.is_unchanged(&glance, &beside) {
         return Ok(Some(seen.unchanged()));
     }
@@ -72,6 +75,7 @@ struct Sight<'s> {
     list: SettingsList,
     memory: Memory,
     look: Look,
+    audited: bool,
     gaps: Vec<Gap>,
 }
 
@@ -96,8 +100,7 @@ impl Sight<'_> {
         }
         let (changes, review_id) = (self.memory.open.clone(), self.memory.review_id.clone());
         let result = self.result(changes, self.memory.re_encoded, review_id, self.gaps.clone());
-        let (time, audited) = (self.look.time, history::is_auditing());
-        let nothing_new = Some(Memory { time, audited, ..self.memory });
+        let nothing_new = Some(Memory { time: self.look.time, audited: self.audited, ..self.memory });
         Glanced { result, nothing_new }
     }
 
@@ -125,7 +128,7 @@ impl Sight<'_> {
         }
         let remembered = Memory {
             time: self.look.time,
-            audited: history::is_auditing(),
+            audited: self.audited,
             full_look: Some(self.look.time),
             netns_cookie: glance.netns_cookie,
             beside: look::beside(&live, &beside_digest(&beside, &interfaces)),
@@ -140,6 +143,10 @@ impl Sight<'_> {
         }
         let (mut outline, bodies) = stored.into_parts();
         outline.without(&shared);
+        // What could not be seen is kept open from the look before, which only a full look does.
+        if !look::stand_in(&mut live, &outline.ruleset, &self.gaps).is_empty() {
+            return Ok(None);
+        }
         Context::settle(self.list.clone(), &mut live, &mut outline.ruleset, &mut self.gaps);
         if shared.other_elements.is_empty() && is_same(&outline.ruleset, &live) {
             let review_id = review_id(&self.id.tree, &[], &[], &live, &live);
