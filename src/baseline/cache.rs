@@ -51,8 +51,9 @@ impl Cache {
         files: &Files,
         interfaces: &BTreeMap<u32, Vec<u8>>,
     ) -> Result<Ruleset, CompileError> {
-        let ruleset = self.loaded(files, interfaces)?;
-        self.point(tree, files, interfaces);
+        let key = key(files, interfaces);
+        let ruleset = self.loaded_as(key, files, interfaces)?;
+        self.point(tree, interfaces, key);
         Ok(ruleset)
     }
 
@@ -62,7 +63,16 @@ impl Cache {
         files: &Files,
         interfaces: &BTreeMap<u32, Vec<u8>>,
     ) -> Result<Ruleset, CompileError> {
-        let entry = self.entry(files, interfaces);
+        self.loaded_as(key(files, interfaces), files, interfaces)
+    }
+
+    fn loaded_as(
+        &self,
+        key: Digest,
+        files: &Files,
+        interfaces: &BTreeMap<u32, Vec<u8>>,
+    ) -> Result<Ruleset, CompileError> {
+        let entry = self.entry(key);
         if let Some(ruleset) = Stored::open(&entry).and_then(Stored::into_ruleset) {
             return Ok(ruleset);
         }
@@ -88,27 +98,27 @@ impl Cache {
         if pointed.is_some() {
             return Ok(pointed);
         }
-        let files = files()?;
-        let found = Stored::open(&self.entry(&files, interfaces));
+        let key = key(&files()?, interfaces);
+        let found = Stored::open(&self.entry(key));
         if found.is_some() {
-            self.point(tree, &files, interfaces);
+            self.point(tree, interfaces, key);
         }
         Ok(found)
     }
 
     /// Keeps what `files` are known to load to.
     pub fn insert(&self, files: &Files, interfaces: &BTreeMap<u32, Vec<u8>>, ruleset: &Ruleset) {
-        self.keep(&self.entry(files, interfaces), ruleset);
+        self.keep(&self.entry(key(files, interfaces)), ruleset);
     }
 
-    fn entry(&self, files: &Files, interfaces: &BTreeMap<u32, Vec<u8>>) -> PathBuf {
-        self.directory.join(key(files, interfaces).to_string())
+    fn entry(&self, key: Digest) -> PathBuf {
+        self.directory.join(key.to_string())
     }
 
     /// Says under which key the files that `tree` names are stored on this host.
-    fn point(&self, tree: &str, files: &Files, interfaces: &BTreeMap<u32, Vec<u8>>) {
+    fn point(&self, tree: &str, interfaces: &BTreeMap<u32, Vec<u8>>, key: Digest) {
         if self.access == Access::ReadWrite {
-            self.write(&self.pointer(tree, interfaces), key(files, interfaces).to_string().as_bytes());
+            self.write(&self.pointer(tree, interfaces), key.to_string().as_bytes());
         }
     }
 
