@@ -70,6 +70,16 @@ pub struct Author {
     pub unit: Option<String>,
     /// The address that the login came from, where it is known.
     pub remote: Option<String>,
+    /// The account that called sudo, as sudo told the process (`SUDO_USER`): a claim of the process, beside `auid`.
+    #[serde(default)]
+    pub sudo_user: Option<String>,
+    /// The id of the container that the process ran in, as its cgroup names it.
+    #[serde(default)]
+    pub container: Option<String>,
+    /// The names of the processes above it and its own, the outermost first: `sshd`, `bash`, `sudo`, `nft`. Empty
+    /// where nobody looked while they lived.
+    #[serde(default)]
+    pub parents: Vec<String>,
     /// How all this is known.
     pub evidence: Evidence,
     /// Those who may have made the change, where the evidence does not decide.

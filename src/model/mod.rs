@@ -26,6 +26,7 @@ pub mod item;
 pub mod outline;
 pub mod ruleset;
 pub mod settings;
+pub mod transaction;
 
 pub use capture::{Capture, ContextObject, LegacyTable, RawMessage};
 pub use files::Files;
@@ -37,3 +38,4 @@ pub use ruleset::{
     TableKey, text_from_kernel,
 };
 pub use settings::SettingsList;
+pub use transaction::{Transaction, Witnessed};
