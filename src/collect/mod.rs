@@ -12,6 +12,7 @@ pub mod links;
 pub mod namespaces;
 pub mod nftables;
 pub mod sysctl;
+pub mod transactions;
 
 use crate::model::{Capture, Gap, Outline, RawMessage, SettingsList};
 use crate::sys::netns::{Netns, NetnsError};
