@@ -1,5 +1,6 @@
 //! Changes grouped by who made them: one group becomes one event of the ledger.
 
+use super::Deed;
 use crate::model::{Author, Change, Window};
 use chrono::{DateTime, Utc};
 
@@ -21,12 +22,28 @@ pub fn by_author(changes: Vec<Change>) -> Vec<(Author, Vec<Change>)> {
     groups
 }
 
+/// Transactions grouped by author, as [`by_author`] groups changes.
+pub fn deeds_by_author<'d>(deeds: impl Iterator<Item = &'d Deed>) -> Vec<(Author, Vec<&'d Deed>)> {
+    let mut groups: Vec<(Author, Vec<&Deed>)> = Vec::new();
+    for deed in deeds {
+        let made_by = &deed.witnessed.author;
+        match groups.iter_mut().find(|(author, _)| same(author, made_by)) {
+            Some((author, group)) => {
+                *author = merged(author, made_by);
+                group.push(deed);
+            }
+            None => groups.push((made_by.clone(), vec![deed])),
+        }
+    }
+    groups
+}
+
 /// When a group was made: the last of its times; `None` if no time is known.
 pub fn time_of(changes: &[Change]) -> Option<DateTime<Utc>> {
     changes.iter().filter_map(|change| change.time).max()
 }
 
-fn same(a: &Author, b: &Author) -> bool {
+pub(super) fn same(a: &Author, b: &Author) -> bool {
     if a.evidence != b.evidence || a.name != b.name || a.auid != b.auid {
         return false;
     }
@@ -37,7 +54,7 @@ fn same(a: &Author, b: &Author) -> bool {
     }
 }
 
-fn merged(a: &Author, b: &Author) -> Author {
+pub(super) fn merged(a: &Author, b: &Author) -> Author {
     fn agreed<T: PartialEq + Clone>(a: &Option<T>, b: &Option<T>) -> Option<T> {
         a.clone().filter(|value| b.as_ref() == Some(value))
     }

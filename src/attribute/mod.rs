@@ -5,16 +5,18 @@
 //! clock. Must not guess: where the records do not decide, the author is unknown, with window and candidates.
 
 mod group;
+mod made;
 mod person;
 mod span;
 
-pub use group::{by_author, time_of};
+pub use group::{by_author, deeds_by_author, time_of};
+pub use made::{Aim, Deed, Handled, Handles, Made, made};
 
 use crate::model::{AuditEvent, Author, Change, NetfilterCfg, Source, Window};
 use chrono::{DateTime, TimeDelta, Utc};
 use person::Who;
 use span::Span;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How far a record's time may be off the window when its generation is within the looks' generations.
 const SLACK: TimeDelta = TimeDelta::seconds(5);
@@ -85,12 +87,17 @@ pub fn is_scratch(event: &AuditEvent, own_exe: &[u8]) -> bool {
 pub struct Attribution {
     tables: BTreeMap<TableKey, Vec<u32>>,
     since_last_look: Vec<u32>,
+    /// Of single changes, by their ids.
+    exact: BTreeMap<String, Vec<u32>>,
 }
 
 impl Attribution {
     /// The generations joined with a change; for an unknown author all since the last look (the newest 4,096
     /// of them). Empty for x_tables.
     pub fn generations_of(&self, change: &Change) -> &[u32] {
+        if let Some(exact) = self.exact.get(&change.id) {
+            return exact;
+        }
         let joined = TableKey::of(change).and_then(|key| self.tables.get(&key));
         match joined {
             Some(generations) if change.author.is_known() => generations,
@@ -101,8 +108,16 @@ impl Attribution {
 
     /// The generations of several changes, in the order of commits, each once.
     pub fn generations_of_all(&self, changes: &[Change]) -> Vec<u32> {
-        let wanted: Vec<u32> = changes.iter().flat_map(|c| self.generations_of(c)).copied().collect();
+        let wanted: BTreeSet<u32> = changes.iter().flat_map(|c| self.generations_of(c)).copied().collect();
+        if !self.exact.is_empty() {
+            return wanted.into_iter().collect();
+        }
         self.since_last_look.iter().copied().filter(|generation| wanted.contains(generation)).collect()
+    }
+
+    /// With the generations of single changes, which are known better.
+    pub fn with_exact(self, exact: BTreeMap<String, Vec<u32>>) -> Self {
+        Self { exact, ..self }
     }
 }
 
@@ -189,6 +204,7 @@ pub fn attribute(
     Attribution {
         tables: decided.into_iter().map(|(key, decision)| (key, decision.generations)).collect(),
         since_last_look: span.as_ref().map_or_else(Vec::new, Span::newest),
+        exact: BTreeMap::new(),
     }
 }
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 use toml::{Spanned, Value};
 
 /// Every key of the file.
-pub(super) const KEYS: [&str; 7] =
-    ["repo", "host", "netns", "audit_log", "tool_timeout_seconds", "full_look_hours", "watch"];
+pub(super) const KEYS: [&str; 8] =
+    ["repo", "host", "netns", "audit_log", "tool_timeout_seconds", "full_look_hours", "checkpoint_minutes", "watch"];
 /// Every key of its table `[watch]`.
 const WATCH_KEYS: [&str; 1] = ["poll_seconds"];
 
@@ -21,6 +21,8 @@ const WATCH_KEYS: [&str; 1] = ["poll_seconds"];
 const LONGEST_TIMEOUT: u64 = 3600;
 /// Longest time between two full looks, in hours: a week.
 const LONGEST_HOURS: u64 = 168;
+/// Longest time between two checkpoints, in minutes: a week.
+const LONGEST_MINUTES: u64 = 7 * 24 * 60;
 /// Longest time between two looks of `watch`, in seconds.
 const LONGEST_POLL: u64 = 3600;
 
@@ -33,6 +35,7 @@ pub(super) struct ConfigFile {
     pub audit_log: Option<PathBuf>,
     pub tool_timeout: Option<Duration>,
     pub full_look: Option<Duration>,
+    pub checkpoint: Option<Duration>,
     pub poll: Option<Duration>,
 }
 
@@ -45,6 +48,7 @@ struct Raw {
     audit_log: Option<Spanned<PathBuf>>,
     tool_timeout_seconds: Option<Spanned<u64>>,
     full_look_hours: Option<Spanned<u64>>,
+    checkpoint_minutes: Option<Spanned<u64>>,
     watch: Option<RawWatch>,
 }
 
@@ -135,6 +139,10 @@ impl Checker<'_> {
                 0..=LONGEST_HOURS => Ok(Duration::from_secs(hours * 3600)),
                 _ => Err(format!("{hours} is not between 0 and {LONGEST_HOURS}")),
             })?,
+            checkpoint: self.each("checkpoint_minutes", raw.checkpoint_minutes, |minutes| match minutes {
+                1..=LONGEST_MINUTES => Ok(Duration::from_secs(minutes * 60)),
+                _ => Err(format!("{minutes} is not between 1 and {LONGEST_MINUTES}")),
+            })?,
             poll: self.each("poll_seconds", raw.watch.and_then(|watch| watch.poll_seconds), |seconds| {
                 match seconds {
                     1..=LONGEST_POLL => Ok(Duration::from_secs(seconds)),
@@ -214,7 +222,7 @@ mod tests {
         );
         assert_eq!(
             error(b"[webhook]\nurl = 'x'\n"),
-            "c.toml:1: unknown key \"webhook\" | valid keys: repo, host, netns, audit_log, tool_timeout_seconds, full_look_hours, watch"
+            "c.toml:1: unknown key \"webhook\" | valid keys: repo, host, netns, audit_log, tool_timeout_seconds, full_look_hours, checkpoint_minutes, watch"
         );
         assert_eq!(
             error(b"host = 'a'\n[watch]\npoll_second = 1\n"),

@@ -13,7 +13,7 @@ pub use author::{Author, Evidence, Window};
 pub use change::{
     BaselineRef, Change, ChangeKind, CheckResult, Gap, ObjectKind, Position, Source, Summary, Verdict,
 };
-pub use event::{Approval, Event, EventKind, LedgerEntry};
+pub use event::{Approval, Checkpoint, Event, EventKind, LedgerEntry};
 pub use side::{
     Approves, BootChange, BootResult, BootState, DiffResult, Provider, Sameness, SideKind, SideRef,
 };

@@ -21,7 +21,7 @@ use crate::model::{
     Backend, BaselineRef, Change, CheckResult, Gap, Item, Outline, Ruleset, SettingsList, Summary, TableKey,
 };
 use crate::normalise::normalise;
-use crate::record::Memory;
+use crate::record::{Memory, Tally};
 use crate::sys::netns::Netns;
 use chrono::Utc;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +46,10 @@ pub(super) fn glance(
     let Some(id) = repository.baseline_id(host, settings_path)? else { return Ok(None) };
     let memory = Memory::read(repository, host, repository.head_id(host)?.as_deref());
     let Some(memory) = memory.filter(|memory| memory.baseline == id.tree) else { return Ok(None) };
+    let is_due = |tally: Tally| tally.is_due(Utc::now(), settings.checkpoint_every);
+    if access == Access::ReadWrite && memory.tally.is_some_and(is_due) {
+        return Ok(None);
+    }
     let netns = open_netns(settings)?;
     // Before anything is read: what changes meanwhile belongs to the next window.
     let audited = history::is_auditing();
@@ -100,7 +104,8 @@ impl Sight<'_> {
         }
         let (changes, review_id) = (self.memory.open.clone(), self.memory.review_id.clone());
         let result = self.result(changes, self.memory.re_encoded, review_id, self.gaps.clone());
-        let nothing_new = Some(Memory { time: self.look.time, audited: self.audited, ..self.memory });
+        let tally = Some(Tally::with(self.memory.tally, self.look.time, false));
+        let nothing_new = Some(Memory { time: self.look.time, audited: self.audited, tally, ..self.memory });
         Glanced { result, nothing_new }
     }
 
@@ -131,6 +136,7 @@ impl Sight<'_> {
             audited: self.audited,
             full_look: Some(self.look.time),
             netns_cookie: glance.netns_cookie,
+            tally: Some(Tally::with(self.memory.tally, self.look.time, false)),
             beside: look::beside(&live, &beside_digest(&beside, &interfaces)),
             ..self.memory.clone()
         };

@@ -278,6 +278,7 @@ impl Live {
             all_netns: false,
             audit_log: self.repo.path().to_owned(),
             tool_timeout: Duration::from_secs(30),
+            checkpoint_every: Duration::from_secs(86400),
             full_look_every: Duration::from_secs(3600),
             format: Format::Text,
             color: ColorChoice::Never,
@@ -317,7 +318,7 @@ impl Live {
                 checked.result
             ));
         }
-        Ok((checked.result, checked.approved))
+        Ok((checked.result.clone(), checked.approved().clone()))
     }
 
     /// The drift check of another namespace against this one's baseline.
