@@ -23,3 +23,4 @@ pub mod report;
 pub mod service;
 pub mod sys;
 pub mod tool;
+pub mod watch;

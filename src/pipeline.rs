@@ -19,7 +19,7 @@ use approval::{choose, lasting, with_other_files};
 use context::with_context_of;
 use events::{append, append_failure};
 use glance::{Glanced, glance};
-use look::{examine, open_netns};
+use look::examine;
 use std::path::PathBuf;
 
 mod all;
@@ -41,8 +41,9 @@ pub use approval::{Request, Selection, counted, subject};
 pub use boot::next_boot;
 pub use diff::diff;
 pub use error::PipelineError;
-pub use look::{Checked, compared};
+pub use look::{Checked, compared, open_netns};
 pub use sides::{Seen, SideError, Sides, level};
+pub use turn::{Beside, Hear, Heard, Kept, turn};
 
 /// What `record` did.
 #[derive(Debug)]

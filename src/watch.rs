@@ -8,11 +8,11 @@
 mod ear;
 mod pace;
 
+use crate::collect::transactions::TransactionsError;
 use crate::config::Settings;
 use crate::model::{Gap, LedgerEntry};
 use crate::pipeline::{self, Beside, Kept, PipelineError, Recorded};
 use crate::service::{Order, Service};
-use crate::collect::TransactionsError;
 use ear::Ear;
 use pace::Pace;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

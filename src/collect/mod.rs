@@ -12,6 +12,7 @@ pub mod links;
 pub mod namespaces;
 pub mod nftables;
 mod rules;
+mod scoped;
 pub mod sysctl;
 pub mod transactions;
 
@@ -19,6 +20,7 @@ use crate::model::{Capture, Gap, Outline, RawMessage, SettingsList};
 use crate::sys::netns::{Netns, NetnsError};
 use crate::sys::socket::{Socket, SocketError};
 pub use follow::Followed;
+pub use scoped::{chains, scoped};
 use nftables::NftablesError;
 
 /// Why a namespace could not be captured at all.

@@ -278,7 +278,11 @@ fn since_then(
         .collect())
 }
 
-pub(super) fn open_netns(settings: &Settings) -> Result<Netns, PipelineError> {
+/// The network namespace that the settings name.
+///
+/// # Errors
+/// If there is none.
+pub fn open_netns(settings: &Settings) -> Result<Netns, PipelineError> {
     let netns = match &settings.netns {
         Some(netns) => netns.open(),
         None => Netns::current(),

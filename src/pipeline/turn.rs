@@ -90,9 +90,10 @@ pub fn turn(
         Ok((checked, handles, writers, old_files)) => {
             let events = drafts(settings, &checked);
             let files = match (events.is_empty(), old_files) {
-                (true, files) => files,
-                (false, Some(files)) => Some(files),
+                // The newest event's: nothing has changed since.
+                (true, None) => repository.ledger_files(&settings.host)?.map(|(_, files)| files),
                 (false, None) => Some(live_files(&repository, &checked)?),
+                (_, files) => files,
             };
             let (entries, memory) =
                 append_events(settings, &repository, &lock, &checked, events, files.as_ref())?;
