@@ -3,10 +3,10 @@
 //! The same consistency as in [`super::nftables`], and the same requests; the rules are looked at on a second
 //! thread while the kernel writes the next ones.
 
-use super::rules;
 use super::nftables::{
     ATTEMPTS, NftablesError, READ_ONCE, Wanted, dump, elements, generation, is_gone, pause,
 };
+use super::rules;
 use crate::model::outline::Shared;
 use crate::model::{Outline, RawMessage, Ruleset};
 use crate::netlink::nft::{self, kind, msg, nfgenmsg};
@@ -26,7 +26,7 @@ pub struct Followed {
 }
 
 /// Why one attempt did not end.
-enum Stop {
+pub(super) enum Stop {
     /// Something changed meanwhile.
     Interrupted,
     /// The ruleset is one that has to be read in full.
@@ -123,7 +123,7 @@ fn attempt_once(
     }
 }
 
-fn whole(state: Dump) -> Result<(), Stop> {
+pub(super) fn whole(state: Dump) -> Result<(), Stop> {
     if state == Dump::Whole { Ok(()) } else { Err(Stop::Interrupted) }
 }
 
@@ -145,7 +145,7 @@ fn add_elements(socket: &mut Socket, follower: &mut Follower<'_>, set: &RawMessa
 }
 
 /// A set that went away between two dumps was changed meanwhile.
-fn gone(error: NftablesError) -> Stop {
+pub(super) fn gone(error: NftablesError) -> Stop {
     if is_gone(&error) { Stop::Interrupted } else { Stop::Failed(error) }
 }
 

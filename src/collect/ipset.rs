@@ -56,14 +56,7 @@ pub fn capture() -> Result<Vec<RawMessage>, IpsetError> {
         return Ok(Vec::new());
     }
     let mut socket = Socket::open(Some(rustix::net::netlink::NETFILTER))?;
-    let mut protocol = ipset::PROTOCOL;
-    let mut before = match list(&mut socket, protocol, attr::F_LIST_HEADER) {
-        Err(SocketError::Refused(error)) if error.raw_os_error() == Some(ipset::ERR_PROTOCOL) => {
-            protocol = ipset::PROTOCOL_MIN;
-            list(&mut socket, protocol, attr::F_LIST_HEADER)?
-        }
-        other => other?,
-    };
+    let (mut before, protocol) = list_heads(&mut socket)?;
     for attempt in 1..=ATTEMPTS {
         let found = list(&mut socket, protocol, 0)?;
         let after = list(&mut socket, protocol, attr::F_LIST_HEADER)?;
@@ -77,6 +70,25 @@ pub fn capture() -> Result<Vec<RawMessage>, IpsetError> {
         std::thread::sleep(Duration::from_millis(20) * attempt);
     }
     Err(IpsetError::Torn)
+}
+
+/// The heads of all sets, without members: enough for [`crate::normalise::ipset::names`].
+pub fn heads() -> Result<Vec<RawMessage>, IpsetError> {
+    if !is_loaded(Path::new("/sys/module"))? {
+        return Ok(Vec::new());
+    }
+    let mut socket = Socket::open(Some(rustix::net::netlink::NETFILTER))?;
+    Ok(list_heads(&mut socket)?.0.messages)
+}
+
+/// The heads, and the version of the protocol that the kernel speaks.
+fn list_heads(socket: &mut Socket) -> Result<(Listing, u8), IpsetError> {
+    match list(socket, ipset::PROTOCOL, attr::F_LIST_HEADER) {
+        Err(SocketError::Refused(error)) if error.raw_os_error() == Some(ipset::ERR_PROTOCOL) => {
+            Ok((list(socket, ipset::PROTOCOL_MIN, attr::F_LIST_HEADER)?, ipset::PROTOCOL_MIN))
+        }
+        other => Ok((other?, ipset::PROTOCOL)),
+    }
 }
 
 fn is_loaded(modules: &Path) -> Result<bool, IpsetError> {

@@ -12,6 +12,7 @@ pub mod links;
 pub mod namespaces;
 pub mod nftables;
 mod rules;
+mod scoped;
 pub mod sysctl;
 pub mod transactions;
 
@@ -20,6 +21,7 @@ use crate::sys::netns::{Netns, NetnsError};
 use crate::sys::socket::{Socket, SocketError};
 pub use follow::Followed;
 use nftables::NftablesError;
+pub use scoped::{chains, scoped};
 
 /// Why a namespace could not be captured at all.
 #[derive(Debug, thiserror::Error)]

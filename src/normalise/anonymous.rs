@@ -90,6 +90,34 @@ fn element_digest(
     Digest::of(parts.into_iter().chain(bound.iter().map(|digest| &digest.0[..])))
 }
 
+/// The digest of a rule to which, of these, belongs what it refers to.
+pub(super) fn digest_of(rule: &Rule, anonymous: &Anonymous) -> Digest {
+    Fold { anonymous }.rule(rule, DEPTH)
+}
+
+/// What of these belongs to a rule: its sets, its chains, and what belongs to those.
+pub fn owned_by(rule_attrs: &[u8], anonymous: &Anonymous) -> Anonymous {
+    let mut owned = Anonymous::default();
+    let mut names = references(rule_attrs);
+    while let Some(name) = names.pop() {
+        if let Some(set) = anonymous.sets.get(&name).filter(|_| !owned.sets.contains_key(&name)) {
+            names.extend(verdict_chains(set));
+            owned.sets.insert(name, set.clone());
+        } else if let Some(chain) = anonymous.chains.get(&name).filter(|_| !owned.chains.contains_key(&name))
+        {
+            names.extend(chain.rules.iter().flat_map(|rule| references(&rule.attrs)));
+            owned.chains.insert(name, chain.clone());
+        }
+    }
+    owned
+}
+
+/// The chains to which the elements of a map lead.
+pub fn verdict_chains(set: &Set) -> impl Iterator<Item = Name> {
+    let parts = set.elements.values().flat_map(|element| &element.attrs);
+    parts.filter_map(|attrs| verdict_chain(Attrs(attrs).find(elem::DATA)?))
+}
+
 /// The names of sets and chains that a rule refers to, in the order of its expressions.
 pub fn references(rule_attrs: &[u8]) -> Vec<Name> {
     let mut names = Vec::new();
@@ -114,6 +142,24 @@ pub fn written_sets(rule_attrs: &[u8]) -> impl Iterator<Item = Name> {
         .filter(|expression| expression.find(expr::NAME).is_some_and(|name| name.string() == b"dynset"))
         .filter_map(reference)
         .map(|attr| Name(attr.string().to_vec()))
+}
+
+/// The names of chains that a rule refers to; [`references`] without those of sets.
+pub fn jumps(rule_attrs: &[u8]) -> impl Iterator<Item = Name> {
+    let is_verdict = |expression: &Attrs<'_>| {
+        expression.find(expr::NAME).is_some_and(|name| name.string() == b"immediate")
+    };
+    let named = expressions(rule_attrs).filter(is_verdict).filter_map(reference);
+    named.map(|attr| Name(attr.string().to_vec()))
+}
+
+/// The names of sets that a rule refers to; [`references`] without those of chains.
+pub fn used_sets(rule_attrs: &[u8]) -> impl Iterator<Item = Name> {
+    let is_verdict = |expression: &Attrs<'_>| {
+        expression.find(expr::NAME).is_some_and(|name| name.string() == b"immediate")
+    };
+    let named = expressions(rule_attrs).filter(move |found| !is_verdict(found)).filter_map(reference);
+    named.map(|attr| Name(attr.string().to_vec()))
 }
 
 /// The attribute of an expression that names a set or a chain.

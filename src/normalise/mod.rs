@@ -6,16 +6,23 @@
 
 mod anonymous;
 mod context;
+pub mod deeds;
 mod denormalise;
 mod elements;
 mod follow;
 pub mod ipset;
 mod legacy;
+pub mod scope;
+pub mod scoped;
 mod shape;
 mod strip;
+pub mod touched;
 pub mod xt_set;
 
-pub use anonymous::{expressions, map_expressions, references, rename_references, verdict_chain};
+pub use anonymous::{
+    expressions, jumps, map_expressions, owned_by, references, rename_references, used_sets, verdict_chain,
+    verdict_chains,
+};
 pub use denormalise::{denormalise, element_lists};
 pub use elements::is_empty_boundary;
 pub use follow::{Follower, Members, Unfit};
@@ -27,7 +34,7 @@ use crate::model::{
 };
 use crate::netlink::nft::{self, msg};
 use crate::netlink::{Attrs, Malformed};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A message that does not have the form that the kernel documents.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,12 +55,7 @@ pub fn normalise(capture: &Capture) -> Result<Ruleset, NormaliseError> {
     }
     let names = capture.ipset.as_deref().map(ipset::names).unwrap_or_default();
     for table in ruleset.tables.values_mut() {
-        elements::pair_intervals(table);
-        if !names.is_empty() {
-            xt_set::name_sets(table, &names);
-        }
-        anonymous::fold(table);
-        mark_written_sets(table);
+        complete(table, &names);
     }
     for legacy in &capture.legacy {
         let key =
@@ -71,6 +73,16 @@ pub fn normalise(capture: &Capture) -> Result<Ruleset, NormaliseError> {
         }
     }
     Ok(ruleset)
+}
+
+/// What can be said of a table's parts only once all of them are there; ipset's sets have these names.
+fn complete(table: &mut Table, ipset: &BTreeMap<u16, Name>) {
+    elements::pair_intervals(table);
+    if !ipset.is_empty() {
+        xt_set::name_sets(table, ipset);
+    }
+    anonymous::fold(table);
+    mark_written_sets(table);
 }
 
 /// Finds the sets whose elements are the packet path's.

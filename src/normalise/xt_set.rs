@@ -122,6 +122,19 @@ fn extension<'a>(expression: Attrs<'a>) -> Option<(Attrs<'a>, &'static [Place])>
     (fits && !places.is_empty()).then_some((data, places))
 }
 
+/// Whether a rule still names a set by its index, because no name was known for it.
+pub fn has_unnamed(rule_attrs: &[u8]) -> bool {
+    let is_unnamed = |(data, places): (Attrs<'_>, &'static [Place])| {
+        let index = |place: &Place| {
+            let bytes = data.find(expr::XT_INFO)?.payload.get(place.offset..place.offset + 2)?;
+            Some(u16::from_ne_bytes([bytes[0], bytes[1]]))
+        };
+        let named = data.flatten().any(|attr| attr.kind >= NAMES);
+        !named && places.iter().filter_map(index).any(|index| index != ipset::NO_INDEX)
+    };
+    may_use_sets(rule_attrs) && expressions(rule_attrs).filter_map(extension).any(is_unnamed)
+}
+
 /// The sets that a rule names.
 pub fn used(rule: &Rule) -> BTreeSet<Name> {
     if may_use_sets(&rule.attrs) { in_places(&rule.attrs, |_| true).collect() } else { BTreeSet::new() }
@@ -153,7 +166,7 @@ pub fn written_by_line(line: &[u8]) -> impl Iterator<Item = Name> {
 }
 
 /// Cheap, and never wrong where it says no.
-fn may_use_sets(rule_attrs: &[u8]) -> bool {
+pub fn may_use_sets(rule_attrs: &[u8]) -> bool {
     [&b"set\0"[..], b"SET\0"].iter().any(|word| memchr::memmem::find(rule_attrs, word).is_some())
 }
 
@@ -213,7 +226,9 @@ mod tests {
         assert_eq!(used(&target), BTreeSet::from([name("a"), name("m")]));
         let both = with(&names, rule(b"SET", b"target", 2, &info(&[0, 1])));
         assert_eq!(written(&both.attrs), BTreeSet::from([name("a"), name("b")]));
+        assert!(!has_unnamed(&target.attrs) && !has_unnamed(&both.attrs));
         let unknown = rule(b"SET", b"target", 2, &info(&[9, 1]));
+        assert!(has_unnamed(&unknown.attrs));
         assert_eq!(with(&names, unknown.clone()), unknown);
         let line = b"-A INPUT -j SET --add-set seen src --exist --del-set other src,dst";
         assert_eq!(written_by_line(line).collect::<Vec<_>>(), [name("seen"), name("other")]);
