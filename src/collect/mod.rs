@@ -22,6 +22,7 @@ use crate::sys::socket::{Socket, SocketError};
 pub use follow::Followed;
 pub use scoped::{chains, scoped};
 use nftables::NftablesError;
+pub use scoped::{chains, scoped};
 
 /// Why a namespace could not be captured at all.
 #[derive(Debug, thiserror::Error)]

@@ -103,7 +103,8 @@ pub fn owned_by(rule_attrs: &[u8], anonymous: &Anonymous) -> Anonymous {
         if let Some(set) = anonymous.sets.get(&name).filter(|_| !owned.sets.contains_key(&name)) {
             names.extend(verdict_chains(set));
             owned.sets.insert(name, set.clone());
-        } else if let Some(chain) = anonymous.chains.get(&name).filter(|_| !owned.chains.contains_key(&name)) {
+        } else if let Some(chain) = anonymous.chains.get(&name).filter(|_| !owned.chains.contains_key(&name))
+        {
             names.extend(chain.rules.iter().flat_map(|rule| references(&rule.attrs)));
             owned.chains.insert(name, chain.clone());
         }

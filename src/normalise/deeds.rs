@@ -1,0 +1,281 @@
+//! The announcements of one transaction, each read by itself: what was put, what was removed. Pure.
+//!
+//! What belongs to a rule (anonymous sets, bound chains) is announced before it and becomes part of it here. The kernel
+//! uses the names of anonymous sets again, also within a transaction, so that the order counts.
+
+use super::{anonymous, elements, strip, xt_set};
+use crate::model::{
+    Anonymous, Backend, Chain, Digest, Element, ElementKey, Family, Name, RawMessage, Rule, Set, TableKey,
+};
+use crate::netlink::nft::{self, msg};
+use crate::netlink::{Attrs, Malformed};
+use std::collections::BTreeMap;
+
+/// What was done to a thing. Whether something that was put was there before, no announcement says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Act {
+    /// `NFT_MSG_NEW*`.
+    Put,
+    /// `NFT_MSG_DEL*` and `NFT_MSG_DESTROY*`.
+    Removed,
+}
+
+/// One deed of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deed {
+    /// Where.
+    pub table: TableKey,
+    /// Put or removed.
+    pub act: Act,
+    /// What.
+    pub on: On,
+}
+
+/// What a deed is about. A removal carries a definition only for rules and elements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum On {
+    /// The table itself: its flags and its comment.
+    Table(Option<Vec<u8>>),
+    /// A chain's definition.
+    Chain(DoneChain),
+    /// A rule.
+    Rule(DoneRule),
+    /// A set's or map's definition.
+    Set(Name, Option<Set>),
+    /// An element, or one end of an interval.
+    Element(Name, ElementKey, Element),
+    /// A stateful object by type and name.
+    Object(u32, Name, Option<Vec<u8>>),
+    /// A flowtable; as with chains, an update names only the devices that came or went.
+    Flowtable(Name, Option<Vec<u8>>),
+}
+
+/// A chain as it was announced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoneChain {
+    /// Its name; of one that was renamed, the new one. The old one is not announced, nor are the rules that jump to it.
+    pub name: Name,
+    /// `NFTA_CHAIN_HANDLE`.
+    pub handle: u64,
+    /// Its definition. Where it has devices, it names only those that came or went (see [`names_devices`]). None if the
+    /// chain itself was removed.
+    pub attrs: Option<Vec<u8>>,
+}
+
+/// A rule as it was announced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoneRule {
+    /// Its chain.
+    pub chain: Name,
+    /// `NFTA_RULE_HANDLE`.
+    pub handle: u64,
+    /// Its bytes and its digest; none if the kernel did not send them.
+    pub rule: Option<Rule>,
+    /// What belongs to it, as far as this transaction made it.
+    pub own: Anonymous,
+    /// Whether that is all: then the digest is that of a full reading.
+    pub whole: bool,
+}
+
+/// The deeds of a transaction in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Deeds {
+    /// What was understood.
+    pub deeds: Vec<Deed>,
+    /// Whether that was all.
+    pub complete: bool,
+}
+
+/// Reads a transaction's messages, in a namespace where the sets of ipset have these names (by index).
+pub fn deeds(messages: &[RawMessage], ipset: &BTreeMap<u16, Name>) -> Deeds {
+    let mut reader = Reader { ipset, tables: BTreeMap::new(), deeds: Vec::new() };
+    let read = messages.iter().map(|message| reader.message(message));
+    let complete = read.fold(true, |complete, read| complete && read.is_ok());
+    Deeds { deeds: reader.deeds, complete }
+}
+
+/// Reads a dump as if it was the transaction that made all of it. A dump has the rules of a chain that belongs to a rule
+/// behind that rule.
+pub(super) fn of_dump(messages: &[RawMessage], ipset: &BTreeMap<u16, Name>) -> Vec<Deed> {
+    let mut reader = Reader { ipset, tables: BTreeMap::new(), deeds: Vec::new() };
+    let (rules, others): (Vec<_>, Vec<_>) = messages.iter().partition(|found| found.kind == msg::NEWRULE);
+    for message in others {
+        let _ = reader.message(message);
+    }
+    let is_bound = |message: &&RawMessage| {
+        let chain = Attrs(&message.attrs).find(nft::rule::CHAIN).map(|name| Name(name.string().to_vec()));
+        chain.is_some_and(|chain| reader.tables.values().any(|own| own.chains.contains_key(&chain)))
+    };
+    let (bound, rules): (Vec<_>, Vec<_>) = rules.into_iter().partition(is_bound);
+    for message in bound.into_iter().chain(rules) {
+        let _ = reader.message(message);
+    }
+    reader.deeds
+}
+
+struct Reader<'a> {
+    ipset: &'a BTreeMap<u16, Name>,
+    /// What this transaction made for single rules.
+    tables: BTreeMap<TableKey, Anonymous>,
+    deeds: Vec<Deed>,
+}
+
+impl Reader<'_> {
+    fn message(&mut self, message: &RawMessage) -> Result<(), Malformed> {
+        let attrs = Attrs(&message.attrs);
+        let family = Family::from_number(message.family).ok_or(Malformed)?;
+        // `NFTA_*_TABLE`, and `NFTA_TABLE_NAME`: all 1.
+        let name = Name(attrs.find(nft::table::NAME).ok_or(Malformed)?.string().to_vec());
+        let table = TableKey { backend: Backend::NfTables, family, name };
+        let act = match message.kind {
+            msg::NEWTABLE | msg::NEWCHAIN | msg::NEWRULE | msg::NEWSET => Act::Put,
+            msg::NEWSETELEM | msg::NEWOBJ | msg::NEWFLOWTABLE => Act::Put,
+            _ => Act::Removed,
+        };
+        match message.kind {
+            msg::NEWTABLE => {
+                let attrs = strip::table(attrs)?;
+                self.push(table, act, On::Table(Some(attrs)));
+            }
+            msg::DELTABLE | msg::DESTROYTABLE => {
+                self.tables.remove(&table);
+                self.push(table, act, On::Table(None));
+            }
+            msg::NEWCHAIN | msg::DELCHAIN | msg::DESTROYCHAIN => self.chain(table, act, attrs)?,
+            msg::NEWRULE | msg::DELRULE | msg::DESTROYRULE => self.rule(table, act, attrs)?,
+            msg::NEWSET | msg::DELSET | msg::DESTROYSET => self.set(table, act, attrs)?,
+            msg::NEWSETELEM | msg::DELSETELEM | msg::DESTROYSETELEM => self.elements(table, act, attrs)?,
+            msg::NEWOBJ | msg::DELOBJ | msg::DESTROYOBJ => {
+                let name = name_in(attrs, nft::object::NAME)?;
+                let kind = attrs.find(nft::object::TYPE).and_then(|attr| attr.be32()).ok_or(Malformed)?;
+                let put = if act == Act::Put { Some(strip::object(attrs, kind)?) } else { None };
+                self.push(table, act, On::Object(kind, name, put));
+            }
+            msg::NEWFLOWTABLE | msg::DELFLOWTABLE | msg::DESTROYFLOWTABLE => {
+                let name = name_in(attrs, nft::flowtable::NAME)?;
+                let devices = attrs.find(nft::flowtable::HOOK).is_some();
+                let put = if devices { Some(strip::flowtable(attrs)?) } else { None };
+                self.push(table, act, On::Flowtable(name, put));
+            }
+            _ => return Err(Malformed),
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, table: TableKey, act: Act, on: On) {
+        self.deeds.push(Deed { table, act, on });
+    }
+
+    fn chain(&mut self, table: TableKey, act: Act, attrs: Attrs<'_>) -> Result<(), Malformed> {
+        let name = name_in(attrs, nft::chain::NAME)?;
+        let flags = attrs.find(nft::chain::FLAGS).and_then(|attr| attr.be32()).unwrap_or(0);
+        let stripped = strip::chain(attrs)?;
+        if act == Act::Put && flags & nft::chain::F_BINDING != 0 {
+            let bound = Chain { attrs: stripped, rules: Vec::new() };
+            self.tables.entry(table).or_default().chains.insert(name, bound);
+            return Ok(());
+        }
+        let own = self.tables.get_mut(&table);
+        if act == Act::Removed && own.is_some_and(|own| own.chains.remove(&name).is_some()) {
+            return Ok(());
+        }
+        // A removal with a hook is one of devices only.
+        let defines = act == Act::Put || attrs.find(nft::chain::HOOK).is_some();
+        let handle = attrs.find(nft::chain::HANDLE).and_then(|attr| attr.be64()).ok_or(Malformed)?;
+        let attrs = defines.then_some(stripped);
+        self.push(table, act, On::Chain(DoneChain { name, handle, attrs }));
+        Ok(())
+    }
+
+    fn rule(&mut self, table: TableKey, act: Act, attrs: Attrs<'_>) -> Result<(), Malformed> {
+        let chain = name_in(attrs, nft::rule::CHAIN)?;
+        let handle = attrs.find(nft::rule::HANDLE).and_then(|attr| attr.be64()).ok_or(Malformed)?;
+        if attrs.find(nft::rule::EXPRESSIONS).is_none() {
+            let (own, whole) = (Anonymous::default(), false);
+            self.push(table, act, On::Rule(DoneRule { chain, handle, rule: None, own, whole }));
+            return Ok(());
+        }
+        let stripped = strip::rule(attrs)?;
+        let named = xt_set::with_names(&stripped, self.ipset);
+        let attrs = named.unwrap_or(stripped);
+        let mut rule = Rule { digest: Digest::of([&attrs[..]]), attrs: attrs.into() };
+        let nothing = Anonymous::default();
+        let made = self.tables.get(&table).unwrap_or(&nothing);
+        if made.chains.contains_key(&chain) {
+            let made = self.tables.entry(table).or_default();
+            if let (Act::Put, Some(bound)) = (act, made.chains.get_mut(&chain)) {
+                bound.rules.push(rule);
+            }
+            return Ok(());
+        }
+        let mut own = anonymous::owned_by(&rule.attrs, made);
+        own.sets.values_mut().for_each(elements::pair);
+        let is_there = |name: &Name| own.sets.contains_key(name) || own.chains.contains_key(name);
+        let of_chains = own.chains.values().flat_map(|chain| &chain.rules);
+        let rules = of_chains.chain(std::iter::once(&rule));
+        let mut used = rules.clone().flat_map(|rule| anonymous::references(&rule.attrs));
+        let whole = !used.any(|name| may_be_owned(&name) && !is_there(&name))
+            && !rules.clone().any(|rule| xt_set::has_unnamed(&rule.attrs));
+        rule.digest = anonymous::digest_of(&rule, &own);
+        self.push(table, act, On::Rule(DoneRule { chain, handle, rule: Some(rule), own, whole }));
+        Ok(())
+    }
+
+    fn set(&mut self, table: TableKey, act: Act, attrs: Attrs<'_>) -> Result<(), Malformed> {
+        let name = name_in(attrs, nft::set::NAME)?;
+        if act == Act::Removed {
+            let own = self.tables.get_mut(&table);
+            if !own.is_some_and(|own| own.sets.remove(&name).is_some()) {
+                self.push(table, act, On::Set(name, None));
+            }
+            return Ok(());
+        }
+        let flags = attrs.find(nft::set::FLAGS).and_then(|attr| attr.be32()).unwrap_or(0);
+        let set = Set { flags, attrs: strip::set(attrs)?, ..Set::default() };
+        if flags & nft::set::F_ANONYMOUS != 0 {
+            self.tables.entry(table).or_default().sets.insert(name, set);
+        } else {
+            self.push(table, act, On::Set(name, Some(set)));
+        }
+        Ok(())
+    }
+
+    fn elements(&mut self, table: TableKey, act: Act, attrs: Attrs<'_>) -> Result<(), Malformed> {
+        let name = name_in(attrs, nft::elem::LIST_SET)?;
+        let Some(list) = attrs.find(nft::elem::LIST_ELEMENTS) else { return Ok(()) };
+        let own = self.tables.get_mut(&table).and_then(|own| own.sets.get_mut(&name));
+        // Only elements of intervals have ends, and only those have the boundary at zero that says nothing.
+        let flags = own.as_ref().map_or(nft::set::F_INTERVAL, |set| set.flags);
+        let mut found = Set { flags, ..Set::default() };
+        for element in list.nested() {
+            elements::add(&mut found, element?.nested())?;
+        }
+        match (own, act) {
+            (Some(set), Act::Put) => set.elements.extend(found.elements),
+            (Some(set), Act::Removed) => set.elements.retain(|key, _| !found.elements.contains_key(key)),
+            (None, _) => {
+                for (key, element) in found.elements {
+                    self.push(table.clone(), act, On::Element(name.clone(), key, element));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a name looks like one that the kernel gives to what belongs to a rule: `__set3`, `__map0`, `__chain7`.
+/// Nothing else tells, where the thing itself is not known.
+pub fn may_be_owned(name: &Name) -> bool {
+    name.0.starts_with(b"__")
+}
+
+/// Whether a chain's definition names devices. The announcement of an update has only those that it adds, if any.
+pub fn names_devices(chain_attrs: &[u8]) -> bool {
+    let hook = Attrs(chain_attrs).find(nft::chain::HOOK).map(|hook| hook.nested());
+    let is_device = |kind: u16| kind == nft::chain::HOOK_DEV || kind == nft::chain::HOOK_DEVS;
+    hook.is_some_and(|hook| hook.flatten().any(|attr| is_device(attr.kind)))
+}
+
+fn name_in(attrs: Attrs<'_>, kind: u16) -> Result<Name, Malformed> {
+    Ok(Name(attrs.find(kind).ok_or(Malformed)?.string().to_vec()))
+}

@@ -1,0 +1,6 @@
+//! The transactions of nf_tables, as the kernel announces them: heard, read, looked up and shown.
+//!
+//! Each test has a network namespace of its own. Needs root.
+
+mod incremental;
+mod support;
