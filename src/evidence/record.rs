@@ -4,12 +4,15 @@
 //! written by the kernel as they are (spaces, newlines, quotes and all, by anyone who owns a network
 //! namespace), so a NETFILTER_CFG record is read from its right end. Must not do I/O, must not panic.
 
+mod fields;
+
 use crate::model::{NetfilterCfg, Syscall};
 use chrono::{DateTime, Utc};
+use fields::{Fields, number};
 use winnow::ascii::{dec_uint, digit1};
 use winnow::combinator::{alt, delimited, opt, preceded, terminated};
 use winnow::prelude::*;
-use winnow::token::{rest, take_until, take_while};
+use winnow::token::take_while;
 
 /// What a record says, as far as fwdrift needs it (numbers: include/uapi/linux/audit.h).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -227,83 +230,6 @@ fn syscall(text: &[u8]) -> Option<Syscall> {
         login_name: auid.and_then(|_| names.name("AUID")),
         uid_name: names.name("UID"),
     })
-}
-
-/// `key=value` pairs. The first of a key counts; quotes hold spaces and `=`.
-struct Fields<'a>(Vec<(&'a [u8], &'a [u8])>);
-
-impl<'a> Fields<'a> {
-    fn of(text: &'a [u8]) -> Self {
-        let mut pairs = Vec::new();
-        let mut input = text;
-        while !input.is_empty() {
-            match pair.parse_next(&mut input) {
-                Ok(Some(found)) => pairs.push(found),
-                Ok(None) => {}
-                Err(_) => break,
-            }
-        }
-        Self(pairs)
-    }
-
-    /// The value as it stands in the record, with its quotes.
-    fn raw(&self, key: &str) -> Option<&'a [u8]> {
-        self.0.iter().find(|(k, _)| *k == key.as_bytes()).map(|(_, v)| *v)
-    }
-
-    fn number<T: std::str::FromStr>(&self, key: &str) -> Option<T> {
-        number(self.raw(key)?)
-    }
-
-    /// A text that the kernel quoted, or wrote as hexadecimal because it holds odd bytes
-    /// (kernel/audit.c `audit_log_n_untrustedstring`); `(none)` and `(null)` are no text.
-    fn bytes(&self, key: &str) -> Option<Vec<u8>> {
-        match self.raw(key)? {
-            b"(none)" | b"(null)" | b"" => None,
-            [b'"', text @ .., b'"'] => Some(text.to_vec()),
-            [b'"', ..] => None,
-            hex if key != "tty" => unhex(hex),
-            plain => Some(plain.to_vec()),
-        }
-    }
-
-    /// An account's name that auditd added; its words for "no such account" are no name.
-    fn name(&self, key: &str) -> Option<String> {
-        let name = String::from_utf8(self.bytes(key)?).ok()?;
-        let real = !name.is_empty() && name != "unset" && !name.starts_with("unknown");
-        real.then_some(name)
-    }
-}
-
-type Pair<'a> = (&'a [u8], &'a [u8]);
-
-/// One pair and the separator after it; `None` for a word that is no pair.
-fn pair<'a>(input: &mut &'a [u8]) -> ModalResult<Option<Pair<'a>>> {
-    let word = |b: u8| b != b' ' && b != b'=' && b != ENRICHMENT;
-    let _ = take_while(0.., [b' ', ENRICHMENT]).parse_next(input)?;
-    let key = take_while(0.., word).parse_next(input)?;
-    if opt(b'=').parse_next(input)?.is_none() {
-        return Ok(None);
-    }
-    let quoted = (b'"', alt((terminated(take_until(0.., "\""), b'"'), rest))).take();
-    let bare = take_while(0.., |b: u8| b != b' ' && b != ENRICHMENT);
-    let value = alt((quoted, bare)).parse_next(input)?;
-    Ok(Some((key, value)))
-}
-
-fn number<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
-    if !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(digits).ok()?.parse().ok()
-}
-
-fn unhex(text: &[u8]) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) {
-        return None;
-    }
-    let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    text.chunks_exact(2).map(|two| Some(digit(two[0])? << 4 | digit(two[1])?)).collect()
 }
 
 #[cfg(test)]
