@@ -3,8 +3,9 @@
 //! In: [`Record`]s. Out: the [`AuditEvent`]s that touched a packet filter, oldest first. Holds a bounded
 //! number of open events. Must not believe a record that contradicts another of its event.
 
+use super::lore::{Lore, command_line};
 use super::record::{Body, Record};
-use crate::model::{AuditEvent, NetfilterCfg, Syscall};
+use crate::model::{AuditEvent, Background, NetfilterCfg, Syscall};
 use chrono::DateTime;
 use std::collections::{HashMap, VecDeque};
 
@@ -16,6 +17,7 @@ struct Partial {
     netfilter: Vec<NetfilterCfg>,
     syscalls: Vec<Syscall>,
     proctitle: Option<Vec<u8>>,
+    execve: Vec<(u32, Vec<u8>)>,
 }
 
 /// Collects records until [`Assembler::finish`].
@@ -24,7 +26,8 @@ pub struct Assembler {
     events: HashMap<(i64, u64), Partial>,
     /// Keys in order of arrival, for forgetting those that turned out to be about something else.
     order: VecDeque<(i64, u64)>,
-    /// NETFILTER_CFG, SYSCALL or PROCTITLE records that were cut short.
+    lore: Lore,
+    /// NETFILTER_CFG, SYSCALL, PROCTITLE or EXECVE records that were cut short.
     pub broken: usize,
 }
 
@@ -46,6 +49,8 @@ impl Assembler {
                 }
             }
             Body::Proctitle(title) => self.open(key).proctitle = Some(title),
+            Body::Execve(arguments) => self.open(key).execve.extend(arguments),
+            Body::Session(start) => self.lore.session(start),
             Body::Broken => self.broken += 1,
             Body::End | Body::Enabled(_) | Body::DaemonStart | Body::DaemonTrouble | Body::Other => {}
         }
@@ -63,19 +68,37 @@ impl Assembler {
 
     /// Stops waiting for the oldest event; it stays only if it is about a packet filter.
     fn forget_oldest(&mut self) {
-        if let Some(oldest) = self.order.pop_front() {
-            let other = self.events.get(&oldest).is_some_and(|event| event.netfilter.is_empty());
-            if other {
-                self.events.remove(&oldest);
-            }
+        if let Some(oldest) = self.order.pop_front()
+            && self.events.get(&oldest).is_some_and(|event| event.netfilter.is_empty())
+            && let Some(other) = self.events.remove(&oldest)
+        {
+            self.learn(oldest.1, other);
+        }
+    }
+
+    /// An event that is not about a packet filter may tell what one of those was started with.
+    fn learn(&mut self, serial: u64, partial: Partial) {
+        if let ([one], false) = (partial.syscalls.as_slice(), partial.execve.is_empty()) {
+            self.lore.program(serial, one.clone(), command_line(&partial.execve));
         }
     }
 
     /// The events about packet filters, oldest first.
-    pub fn finish(self) -> Vec<AuditEvent> {
-        let mut keyed: Vec<_> = self.events.into_iter().filter(|(_, e)| !e.netfilter.is_empty()).collect();
+    pub fn finish(mut self) -> Vec<AuditEvent> {
+        let mut keyed: Vec<_> = std::mem::take(&mut self.events).into_iter().collect();
         keyed.sort_by_key(|(key, _)| *key);
-        keyed.into_iter().map(|((millis, serial), partial)| event(millis, serial, partial)).collect()
+        let mut events = Vec::new();
+        for ((millis, serial), partial) in keyed {
+            if partial.netfilter.is_empty() {
+                self.learn(serial, partial);
+            } else {
+                events.push(event(millis, serial, partial));
+            }
+        }
+        for event in &mut events {
+            self.lore.complete(event);
+        }
+        events
     }
 }
 
@@ -92,5 +115,6 @@ fn event(millis: i64, serial: u64, partial: Partial) -> AuditEvent {
         netfilter: partial.netfilter,
         syscall,
         proctitle: partial.proctitle,
+        background: Background::default(),
     }
 }

@@ -8,9 +8,12 @@ pub mod audit_control;
 pub mod collector;
 mod error;
 pub mod history;
+mod join;
 pub mod journal;
-mod pending;
+mod lore;
+mod namespaces;
 pub mod people;
+pub mod process;
 pub mod record;
 mod seek;
 
@@ -20,3 +23,6 @@ pub use collector::{Collector, CollectorReport};
 pub use error::EvidenceError;
 pub use history::{AuditSource, History};
 pub use people::People;
+
+/// AUDIT_NLGRP_READLOG, as a bit of `nl_groups`.
+const READLOG: u32 = 1;

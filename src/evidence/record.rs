@@ -8,7 +8,7 @@ mod fields;
 
 use crate::model::{NetfilterCfg, Syscall};
 use chrono::{DateTime, Utc};
-use fields::{Fields, number};
+use fields::{Fields, number, untrusted};
 use winnow::ascii::{dec_uint, digit1};
 use winnow::combinator::{alt, delimited, opt, preceded, terminated};
 use winnow::prelude::*;
@@ -23,6 +23,10 @@ pub enum Body {
     Syscall(Syscall),
     /// PROCTITLE, 1327.
     Proctitle(Vec<u8>),
+    /// EXECVE, 1309: arguments by number, in pieces. A long command line takes several records.
+    Execve(Vec<(u32, Vec<u8>)>),
+    /// USER_START or USER_LOGIN (1105, 1112): a session that began, with an address.
+    Session(SessionStart),
     /// EOE, 1320: no more records of this event.
     End,
     /// CONFIG_CHANGE, 1305, that alters `audit_enabled`: whether auditing is on from now. The kernel writes none
@@ -36,6 +40,18 @@ pub enum Body {
     Broken,
     /// Any other type.
     Other,
+}
+
+/// Whence a session came, as the program that let it in wrote it down. The numbers are the kernel's own: whoever
+/// else may write such records, can do so for the session it is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionStart {
+    /// The audit session.
+    pub session: u32,
+    /// The login uid.
+    pub auid: u32,
+    /// The address of the other side.
+    pub remote: String,
 }
 
 /// One audit record.
@@ -62,18 +78,27 @@ pub(super) const NETFILTER_CFG: u32 = 1325;
 pub(super) const SYSCALL: u32 = 1300;
 /// PROCTITLE.
 pub(super) const PROCTITLE: u32 = 1327;
+/// EXECVE.
+pub(super) const EXECVE: u32 = 1309;
+/// USER_START.
+pub(super) const USER_START: u32 = 1105;
+/// USER_LOGIN.
+pub(super) const USER_LOGIN: u32 = 1112;
 /// EOE.
 pub(super) const EOE: u32 = 1320;
 /// CONFIG_CHANGE.
 pub(super) const CONFIG_CHANGE: u32 = 1305;
 
-const NAMES: [(&str, u32); 10] = [
+const NAMES: [(&str, u32); 13] = [
     ("NETFILTER_CFG", NETFILTER_CFG),
     ("SYSCALL", SYSCALL),
     ("PROCTITLE", PROCTITLE),
     ("EOE", EOE),
     ("CONFIG_CHANGE", CONFIG_CHANGE),
     ("SOCKADDR", 1306),
+    ("EXECVE", EXECVE),
+    ("USER_START", USER_START),
+    ("USER_LOGIN", USER_LOGIN),
     ("DAEMON_START", 1200),
     ("DAEMON_END", 1201),
     ("DAEMON_ABORT", 1202),
@@ -169,6 +194,8 @@ pub(super) fn parse_body(number: u32, text: &[u8]) -> Body {
         PROCTITLE if matches!(text, b"proctitle=\"(null)\"" | b"proctitle=(null)") => Body::Other,
         PROCTITLE => whole(Fields::of(text).bytes("proctitle").map(Body::Proctitle)),
         EOE => Body::End,
+        EXECVE => whole(execve(text).map(Body::Execve)),
+        USER_START | USER_LOGIN => session(text).map_or(Body::Other, Body::Session),
         CONFIG_CHANGE => {
             let fields = Fields::of(text);
             let (new, old) = (fields.number::<u32>("audit_enabled"), fields.number::<u32>("old"));
@@ -230,6 +257,38 @@ fn syscall(text: &[u8]) -> Option<Syscall> {
         login_name: auid.and_then(|_| names.name("AUID")),
         uid_name: names.name("UID"),
     })
+}
+
+/// `argc=N a0=… a1_len=L a1[0]=… a1[1]=… …`, or further arguments without `argc` (kernel/auditsc.c
+/// `audit_log_execve_info`).
+fn execve(text: &[u8]) -> Option<Vec<(u32, Vec<u8>)>> {
+    let fields = Fields::of(text);
+    let arguments = fields.pairs().iter().filter_map(|(key, value)| {
+        let digits = key.strip_prefix(b"a")?.split(|byte| *byte == b'[').next()?;
+        let index = number(digits).filter(|_| !digits.is_empty())?;
+        Some((index, *value))
+    });
+    arguments.map(|(index, value)| Some((index, untrusted(value)?))).collect()
+}
+
+/// `pid=… uid=… auid=A ses=S … msg='op=… acct=… exe=… hostname=… addr=ADDRESS terminal=… res=success'`: the kernel's
+/// fields, then what the program wrote (audit_log_acct_message(3)), of which the address is the last part that may
+/// hold what others chose.
+fn session(text: &[u8]) -> Option<SessionStart> {
+    const MESSAGE: &[u8] = b" msg='";
+    const ADDRESS: &[u8] = b" addr=";
+    let at = text.windows(MESSAGE.len()).position(|window| window == MESSAGE)?;
+    let (kernel, message) = (text.get(..at)?, text.get(at + MESSAGE.len()..)?);
+    let message = message.get(..message.iter().rposition(|byte| *byte == b'\'')?)?;
+    let address = message.windows(ADDRESS.len()).rposition(|window| window == ADDRESS)?;
+    let rest = message.get(address + ADDRESS.len()..)?;
+    let address = rest.split(|byte| *byte == b' ').next().and_then(|text| std::str::from_utf8(text).ok())?;
+    let succeeded = rest.ends_with(b" res=success") || rest.ends_with(b" res=1");
+    let fields = Fields::of(kernel);
+    let set = |key: &str| fields.number(key).filter(|value| *value != UNSET);
+    let (session, auid) = (set("ses")?, set("auid")?);
+    let remote = crate::evidence::process::address(address).filter(|_| succeeded)?;
+    Some(SessionStart { session, auid, remote })
 }
 
 #[cfg(test)]

@@ -22,6 +22,11 @@ impl<'a> Fields<'a> {
         Self(pairs)
     }
 
+    /// All of them, in their order.
+    pub(super) fn pairs(&self) -> &[Pair<'a>] {
+        &self.0
+    }
+
     /// The value as it stands in the record, with its quotes.
     pub(super) fn raw(&self, key: &str) -> Option<&'a [u8]> {
         self.0.iter().find(|(k, _)| *k == key.as_bytes()).map(|(_, v)| *v)
@@ -36,10 +41,8 @@ impl<'a> Fields<'a> {
     pub(super) fn bytes(&self, key: &str) -> Option<Vec<u8>> {
         match self.raw(key)? {
             b"(none)" | b"(null)" | b"" => None,
-            [b'"', text @ .., b'"'] => Some(text.to_vec()),
-            [b'"', ..] => None,
-            hex if key != "tty" => unhex(hex),
-            plain => Some(plain.to_vec()),
+            plain if key == "tty" && !plain.starts_with(b"\"") => Some(plain.to_vec()),
+            value => untrusted(value),
         }
     }
 
@@ -67,6 +70,15 @@ fn pair<'a>(input: &mut &'a [u8]) -> ModalResult<Option<Pair<'a>>> {
     Ok(Some((key, value)))
 }
 
+/// A text in quotes, or in hexadecimal.
+pub(super) fn untrusted(value: &[u8]) -> Option<Vec<u8>> {
+    match value {
+        [b'"', text @ .., b'"'] => Some(text.to_vec()),
+        [b'"', ..] => None,
+        hex => unhex(hex),
+    }
+}
+
 pub(super) fn number<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
     if !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -74,7 +86,7 @@ pub(super) fn number<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-pub(super) fn unhex(text: &[u8]) -> Option<Vec<u8>> {
+fn unhex(text: &[u8]) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) {
         return None;
     }
