@@ -3,8 +3,9 @@
 //! In: [`Record`]s. Out: the [`AuditEvent`]s that touched a packet filter, oldest first. Holds a bounded
 //! number of open events. Must not believe a record that contradicts another of its event.
 
+use super::join::Message;
 use super::lore::{Lore, command_line};
-use super::record::{Body, Record};
+use super::record::{Body, Record, parse_message};
 use crate::model::{AuditEvent, Background, NetfilterCfg, Syscall};
 use chrono::DateTime;
 use std::collections::{HashMap, VecDeque};
@@ -18,6 +19,52 @@ struct Partial {
     syscalls: Vec<Syscall>,
     proctitle: Option<Vec<u8>>,
     execve: Vec<(u32, Vec<u8>)>,
+}
+
+impl Partial {
+    fn push(&mut self, body: Body) {
+        match body {
+            Body::Netfilter(cfg) if !self.netfilter.contains(&cfg) => self.netfilter.push(cfg),
+            Body::Syscall(call) if !self.syscalls.contains(&call) => self.syscalls.push(call),
+            Body::Proctitle(title) => self.proctitle = Some(title),
+            Body::Execve(arguments) => self.execve.extend(arguments),
+            _ => {}
+        }
+    }
+
+    /// The program that was started, and its arguments.
+    fn program(&self) -> Option<(Syscall, Vec<u8>)> {
+        match self.syscalls.as_slice() {
+            [one] if !self.execve.is_empty() => Some((one.clone(), command_line(&self.execve))),
+            _ => None,
+        }
+    }
+}
+
+/// What the records of one event are about.
+#[derive(Debug)]
+pub(super) enum Subject {
+    /// A packet filter.
+    Filter(AuditEvent),
+    /// A program that was started: the event's serial number, the call, the arguments.
+    Program(u64, Syscall, Vec<u8>),
+}
+
+/// Reads the messages of one event.
+pub(super) fn subject(messages: &[Message]) -> Option<Subject> {
+    let records = messages.iter().filter_map(|(kind, text)| parse_message(*kind, text));
+    let mut partial = Partial::default();
+    let mut key = None;
+    for record in records {
+        key = Some((record.millis, record.serial));
+        partial.push(record.body);
+    }
+    let (millis, serial) = key?;
+    if !partial.netfilter.is_empty() {
+        return Some(Subject::Filter(event(millis, serial, partial)));
+    }
+    let (call, arguments) = partial.program()?;
+    Some(Subject::Program(serial, call, arguments))
 }
 
 /// Collects records until [`Assembler::finish`].
@@ -36,22 +83,11 @@ impl Assembler {
     pub fn push(&mut self, record: Record) {
         let key = (record.millis, record.serial);
         match record.body {
-            Body::Netfilter(cfg) => {
-                let event = self.open(key);
-                if !event.netfilter.contains(&cfg) {
-                    event.netfilter.push(cfg);
-                }
-            }
-            Body::Syscall(syscall) => {
-                let event = self.open(key);
-                if !event.syscalls.contains(&syscall) {
-                    event.syscalls.push(syscall);
-                }
-            }
-            Body::Proctitle(title) => self.open(key).proctitle = Some(title),
-            Body::Execve(arguments) => self.open(key).execve.extend(arguments),
             Body::Session(start) => self.lore.session(start),
             Body::Broken => self.broken += 1,
+            Body::Netfilter(_) | Body::Syscall(_) | Body::Proctitle(_) | Body::Execve(_) => {
+                self.open(key).push(record.body);
+            }
             Body::End | Body::Enabled(_) | Body::DaemonStart | Body::DaemonTrouble | Body::Other => {}
         }
     }
@@ -78,8 +114,8 @@ impl Assembler {
 
     /// An event that is not about a packet filter may tell what one of those was started with.
     fn learn(&mut self, serial: u64, partial: Partial) {
-        if let ([one], false) = (partial.syscalls.as_slice(), partial.execve.is_empty()) {
-            self.lore.program(serial, one.clone(), command_line(&partial.execve));
+        if let Some((call, arguments)) = partial.program() {
+            self.lore.program(serial, call, arguments);
         }
     }
 

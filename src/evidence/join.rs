@@ -4,7 +4,7 @@
 //! events that are of use otherwise. Joined by generation and process, never by time: another namespace's event may
 //! bear the same generation. Holds both for a bounded time and number. No I/O, no clock: callers say what time it is.
 
-use super::record::{Body, EXECVE, PROCTITLE, Record};
+use super::record::{Body, EXECVE, PROCTITLE, Record, SYSCALL};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -60,6 +60,8 @@ struct Held {
     is_of_use: bool,
     /// EOE came.
     ended: bool,
+    /// SYSCALL came.
+    called: bool,
     /// PROCTITLE came, the last record but EOE.
     titled: bool,
     given: bool,
@@ -74,6 +76,7 @@ impl Held {
             is_filters: false,
             is_of_use: false,
             ended: false,
+            called: false,
             titled: false,
             given: false,
             since,
@@ -128,6 +131,7 @@ impl<C> Join<C> {
         let held = side.entry(key).or_insert_with(|| moved.unwrap_or_else(|| Held::new(now)));
         held.is_filters |= is_filters;
         held.is_of_use |= message.0 == EXECVE;
+        held.called |= message.0 == SYSCALL;
         held.titled |= message.0 == PROCTITLE;
         match record.body {
             Body::Netfilter(cfg) => match cfg.generation {
@@ -176,7 +180,7 @@ impl<C> Join<C> {
 
     /// As [`Join::ready`], but an event is also taken with its last record but EOE.
     pub(super) fn ready_early(&mut self, now: Instant, belongs: impl Fn(u32, u32) -> bool) -> Vec<Joined<C>> {
-        self.ready_when(now, belongs, |held, now| held.titled || held.is_whole(now))
+        self.ready_when(now, belongs, |held, now| (held.called && held.titled) || held.is_whole(now))
     }
 
     fn ready_when(
@@ -252,6 +256,11 @@ impl<C> Join<C> {
     /// How many commits of the watched namespace wait for their event.
     pub(super) fn commits_waiting(&self) -> usize {
         self.commits.len()
+    }
+
+    /// What was kept with the first of them.
+    pub(super) fn first_waiting(&self) -> Option<&C> {
+        self.commits.front().map(|(_, kept, _)| kept)
     }
 
     /// Since when the first of them waits.

@@ -8,10 +8,11 @@ use super::record::SessionStart;
 use crate::model::{AuditEvent, Syscall};
 use std::collections::{HashMap, VecDeque};
 
-/// How many sessions and how many started programs are remembered.
-const BOUND: usize = 8192;
+/// How many sessions are remembered, and how many started programs.
+const SESSIONS: usize = 8192;
+const PROGRAMS: usize = 2048;
 /// Of a longer command line, the rest is dropped.
-const LONGEST: usize = 16 * 1024;
+const LONGEST: usize = 8 * 1024;
 
 #[derive(Debug)]
 struct Program {
@@ -38,7 +39,7 @@ impl Lore {
         }
         self.sessions.insert(key, start.remote);
         self.order_of_sessions.push_back(key);
-        if self.order_of_sessions.len() > BOUND
+        if self.order_of_sessions.len() > SESSIONS
             && let Some(oldest) = self.order_of_sessions.pop_front()
         {
             self.sessions.remove(&oldest);
@@ -57,9 +58,10 @@ impl Lore {
             return;
         }
         arguments.truncate(LONGEST);
+        arguments.shrink_to_fit();
         self.programs.entry(pid).or_default().push(Program { serial, syscall, arguments });
         self.order_of_programs.push_back(pid);
-        if self.order_of_programs.len() > BOUND
+        if self.order_of_programs.len() > PROGRAMS
             && let Some(oldest) = self.order_of_programs.pop_front()
             && let Some(of_process) = self.programs.get_mut(&oldest)
         {
@@ -155,12 +157,12 @@ mod tests {
     #[test]
     fn what_is_remembered_stays_bounded() {
         let mut lore = Lore::default();
-        for number in 0..BOUND as u32 + 100 {
+        for number in 0..SESSIONS as u32 + 100 {
             lore.session(SessionStart { session: number, auid: 0, remote: "::1".to_owned() });
-            lore.program(u64::from(number), call(number % 10, "/a"), vec![b'x'; LONGEST * 2]);
+            lore.program(u64::from(number), call(number % 10, "/a"), vec![b'x'; LONGEST + 9]);
         }
         let programs: usize = lore.programs.values().map(Vec::len).sum();
-        assert_eq!((lore.sessions.len(), programs), (BOUND, BOUND));
+        assert_eq!((lore.sessions.len(), programs), (SESSIONS, PROGRAMS));
         assert!(lore.programs.values().flatten().all(|program| program.arguments.len() == LONGEST));
         assert_eq!(lore.remote(Some(0), Some(0)), None);
         lore.session(SessionStart { session: 0, auid: 0, remote: "::1".to_owned() });

@@ -23,13 +23,15 @@ use std::time::Duration;
 /// The inode numbers of the first namespaces never change (include/uapi/linux/nsfs.h, `enum init_ns_ino`).
 const FIRST_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 const FIRST_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
-/// A command line or environment as long as a few screens; the rest is dropped.
-const LONGEST: usize = 128 * 1024;
+/// Of a longer command line, the rest is dropped; it is kept with the change.
+const LONGEST_COMMAND: usize = 16 * 1024;
+/// As much as the kernel passes on by default.
+const LONGEST_ENVIRONMENT: usize = 128 * 1024;
 /// How far up a chain of parents is followed.
 const GENERATIONS: usize = 32;
 
 /// A task and its process.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Process {
     /// The thread that was asked for.
     pub thread: u32,
@@ -70,6 +72,15 @@ pub struct Ancestry {
     pub ssh: Option<String>,
     /// What the nearest one of the same session says of sudo.
     pub sudo_user: Option<String>,
+}
+
+/// A process and those above it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// The process.
+    pub process: Process,
+    /// Those above it.
+    pub ancestry: Ancestry,
 }
 
 /// Why /proc says nothing about who made a change.
@@ -115,7 +126,8 @@ impl Proc {
         let exe = task.exe();
         // First what counts: it may be gone in a moment.
         let essentials = task.essentials(number)?;
-        let (cmdline, claims) = (task.file("cmdline", LONGEST), task.file("environ", LONGEST));
+        let (cmdline, claims) =
+            (task.file("cmdline", LONGEST_COMMAND), task.file("environ", LONGEST_ENVIRONMENT));
         // Another program may have begun between two files.
         let later = task.exe();
         let sure = |text: Option<Vec<u8>>| text.filter(|text| exe == later && !text.is_empty());
@@ -127,9 +139,18 @@ impl Proc {
         })
     }
 
-    /// As [`Proc::task`], but nothing that takes long: no command line, environment or cgroup.
+    /// As [`Proc::task`], but without command line and environment.
     pub fn task_in_short(&self, number: u32) -> Option<Process> {
-        Task::open(self.root.as_fd(), number)?.essentials(number)
+        let task = Task::open(self.root.as_fd(), number)?;
+        let exe = task.exe();
+        Some(Process { exe, ..task.essentials(number)? })
+    }
+
+    /// A task and the processes above it.
+    pub fn sight(&self, number: u32) -> Option<Sight> {
+        let process = self.task(number)?;
+        let ancestry = self.ancestry(process.ppid, process.session, process.start);
+        Some(Sight { process, ancestry })
     }
 
     /// The processes from `ppid` upwards, above one that had this session and was there at `when` (since boot).
@@ -144,7 +165,7 @@ impl Proc {
                 break;
             }
             if session.is_some() && parent.session == session {
-                let claims = task.file("environ", LONGEST).map(|text| files::claims(&text));
+                let claims = task.file("environ", LONGEST_ENVIRONMENT).map(|text| files::claims(&text));
                 let claims = claims.unwrap_or_default();
                 found.ssh = claims.ssh.or(found.ssh);
                 found.sudo_user = found.sudo_user.or(claims.sudo_user);
@@ -190,7 +211,7 @@ impl Task {
         rustix::fs::readlinkat(&self.0, "exe", Vec::new()).ok().map(std::ffi::CString::into_bytes)
     }
 
-    /// What can be had at once, and does not change with the program but for the name.
+    /// What does not change with the program, but for the name.
     fn essentials(&self, number: u32) -> Option<Process> {
         let stat = files::stat(&self.file("stat", 4096)?)?;
         let status = files::status(&self.file("status", 16 * 1024)?)?;
