@@ -50,7 +50,7 @@ pub(super) fn same(a: &Author, b: &Author) -> bool {
     match (a.is_known(), a.auid) {
         (false, _) => a.candidates == b.candidates,
         (true, Some(_)) => a.session == b.session,
-        (true, None) => a.exe == b.exe && a.uid == b.uid,
+        (true, None) => a.exe == b.exe && a.uid == b.uid && a.unit == b.unit && a.container == b.container,
     }
 }
 

@@ -11,6 +11,7 @@ mod span;
 
 pub use group::{by_author, deeds_by_author, time_of};
 pub use made::{Aim, Deed, Handled, Handles, Made, made};
+pub use person::{command_line, login, service, witnessed};
 
 use crate::model::{AuditEvent, Author, Change, NetfilterCfg, Source, Window};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -180,7 +181,7 @@ struct Decision {
 /// An nf_tables table has a known author when each generation after `before` up to `now` (of the same namespace)
 /// has a record, no generation of the table is claimed by two processes (one would be another network
 /// namespace's), and all the table's records have a SYSCALL part with one and the same login, or, where
-/// there is no login, one and the same executable and uid. An x_tables table has one under the last condition,
+/// there is no login, one and the same executable and uid (and unit, as far as it is known). An x_tables table has one under the last condition,
 /// if the history covers the window and is unbroken. All else is unknown.
 pub fn attribute(
     changes: &mut [Change],
@@ -226,7 +227,9 @@ fn decide(key: &TableKey, span: Option<&Span>, window: Window, evidences: &Evide
         };
     let authors = records.iter().map(|event| Who::of(event)).collect::<Vec<_>>();
     let one = match authors.split_first() {
-        Some((Some(first), rest)) if rest.iter().all(|who| who.as_ref() == Some(first)) => complete,
+        Some((Some(first), rest)) if rest.iter().all(|who| who.as_ref() == Some(first)) => {
+            complete && person::is_one_service(&records)
+        }
         _ => false,
     };
     if !one {
