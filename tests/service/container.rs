@@ -77,8 +77,11 @@ impl Tree {
         }
         let etc = FROM_HOST.map(|name| Path::new("/etc").join(name));
         let there = etc.iter().filter(|path| path.exists());
-        assert!(Command::new("/bin/cp").arg("-a").args(there).arg(tree.path("etc")).status().unwrap().success());
-        symlink("/usr/lib/os-release", tree.path("etc/os-release")).unwrap();
+        assert!(
+            Command::new("/bin/cp").arg("-a").args(there).arg(tree.path("etc")).status().unwrap().success()
+        );
+        // A copy, as systemd-nspawn looks for it before there is a /usr.
+        std::fs::copy("/usr/lib/os-release", tree.path("etc/os-release")).unwrap();
         tree.write("etc/machine-id", "5f77d21f4f1d4f0e8a3c2b1a09f8e7d6\n");
         tree.write("etc/hostname", "db-01\n");
         tree.write("etc/nftables.conf", &format!("#!/usr/sbin/nft -f\nflush ruleset\n{RULES}"));
@@ -120,8 +123,11 @@ impl Tree {
         let root = self.dir.path().to_str().unwrap();
         let nspawn = Command::new(NSPAWN)
             .args(["--boot", "--quiet", "--directory", root])
-            .args(["--machine", &format!("fwdrift-test-{}", std::process::id())])
+            .args(["--machine", &name(&self)])
             .args(["--private-network", "--register=no", "--keep-unit", "--console=pipe", "--settings=no"])
+            // A real machine allows this call, and has this directory.
+            .arg("--system-call-filter=bpf")
+            .arg("--bind-ro=/sys/module")
             .args(["--link-journal=no", "--resolv-conf=off", "--timezone=off"])
             .arg(format!("--overlay-ro=/usr:{root}/over:/usr"))
             .arg("systemd.unit=multi-user.target")
@@ -136,6 +142,13 @@ impl Tree {
         machine.find_leader();
         Some(machine)
     }
+}
+
+/// What systemd-nspawn calls it.
+fn name(tree: &Tree) -> String {
+    let suffix =
+        tree.dir.path().file_name().unwrap().to_string_lossy().replace(|c: char| !c.is_alphanumeric(), "");
+    format!("fwdrift-test-{}-{suffix}", std::process::id())
 }
 
 /// A unit or drop-in of the project.
@@ -209,9 +222,13 @@ impl Machine {
         self.run(&["journalctl", "--no-pager", "-o", "cat", "-u", unit]).succeeded()
     }
 
-    /// The ledger's events, newest first.
+    /// The ledger's events, newest first, whatever is wrong with the machine's configuration.
     pub fn log(&self) -> String {
-        self.run(&["fwdrift", "log"]).stdout
+        self.log_of("/var/lib/fwdrift/repo")
+    }
+
+    pub fn log_of(&self, repo: &str) -> String {
+        self.run(&["fwdrift", "--config", "/dev/null", "--repo", repo, "log"]).stdout
     }
 
     /// Waits until it is so; at most `seconds`.
@@ -237,6 +254,8 @@ impl Drop for Machine {
             let _ = self.nspawn.kill();
         }
         let _ = self.nspawn.wait();
+        // Where /run is no file system of its own, systemd-nspawn leaves this.
+        let _ = std::fs::remove_dir(Path::new("/run/systemd/nspawn/propagate").join(name(&self.tree)));
         if std::thread::panicking() {
             let _ = writeln!(std::io::stderr(), "the machine's console:\n{}", self.boot_log());
         }
