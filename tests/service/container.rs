@@ -125,9 +125,15 @@ impl Tree {
             skipped("no systemd-nspawn (package systemd-container)");
             return None;
         }
+        let mut machine = Machine { nspawn: self.start(), leader: 0, tree: self };
+        machine.find_leader();
+        Some(machine)
+    }
+
+    fn start(&self) -> Child {
         let log = std::fs::File::create(self.path("boot.log")).unwrap();
         let root = self.dir.path().to_str().unwrap();
-        let nspawn = Command::new(NSPAWN)
+        Command::new(NSPAWN)
             .args(["--boot", "--quiet", "--directory", root])
             .args(["--machine", &self.name()])
             .args(["--private-network", "--register=no", "--keep-unit", "--console=pipe", "--settings=no"])
@@ -143,10 +149,7 @@ impl Tree {
             .stderr(log.try_clone().unwrap())
             .stdout(log)
             .spawn()
-            .unwrap();
-        let mut machine = Machine { nspawn, leader: 0, tree: self };
-        machine.find_leader();
-        Some(machine)
+            .unwrap()
     }
 }
 
@@ -190,6 +193,19 @@ impl Machine {
         }
     }
 
+    /// Shuts it down in good order, and boots it again.
+    pub fn reboot(&mut self) {
+        self.run(&["systemctl", "poweroff", "--no-block"]);
+        let limit = Instant::now() + Duration::from_secs(30);
+        while self.nspawn.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < limit, "it does not go down:\n{}", self.boot_log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.leader = 0;
+        self.nspawn = self.tree.start();
+        self.find_leader();
+    }
+
     fn boot_log(&self) -> String {
         std::fs::read_to_string(self.tree.path("boot.log")).unwrap_or_default()
     }
@@ -228,6 +244,14 @@ impl Machine {
     /// The ledger's events, newest first, whatever is wrong with the machine's configuration.
     pub fn log(&self) -> String {
         self.log_of("/var/lib/fwdrift/repo")
+    }
+
+    /// The kinds of the events, oldest first.
+    pub fn kinds(&self) -> Vec<String> {
+        let text = self.sh("fwdrift log --format json");
+        let log: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let kind = |event: &serde_json::Value| event["kind"].as_str().unwrap().to_owned();
+        log["events"].as_array().unwrap().iter().rev().map(kind).collect()
     }
 
     pub fn log_of(&self, repo: &str) -> String {

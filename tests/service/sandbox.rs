@@ -21,15 +21,20 @@ const DRIFT: &str = "
     iptables-nft -A INPUT -m string --algo bm --string secret -j DROP
     sysctl -qw net.ipv4.ip_forward=1";
 
-/// A command in the sandbox of a service: its unit, with another command. What it says on standard output.
+/// fwdrift in the sandbox of a service. What it says on standard output.
 fn within(machine: &Machine, service: &str, settings: &str, args: &str) -> String {
+    run_within(machine, service, settings, &format!("/usr/bin/fwdrift {args}"))
+}
+
+/// A command in the sandbox of a service: its unit, with another command.
+fn run_within(machine: &Machine, service: &str, settings: &str, command: &str) -> String {
     let text = std::fs::read_to_string(shipped(service)).unwrap();
     let is_of_the_command = |line: &&str| {
         ["Type=", "Exec", "Restart", "Watchdog", "SuccessExit"].iter().any(|start| line.starts_with(start))
     };
     let kept: Vec<&str> = text.lines().filter(|line| !is_of_the_command(line)).collect();
     let own = format!(
-        "[Service]\nType=oneshot\nSuccessExitStatus=0 1 2\nExecStart=/usr/bin/fwdrift {args}\n\
+        "[Service]\nType=oneshot\nSuccessExitStatus=0 1 2\nExecStart={command}\n\
          StandardOutput=truncate:/run/probe\nStandardError=truncate:/run/probe.err\n{settings}\n"
     );
     machine.tree.write("etc/systemd/system/fwdrift-probe.service", &(kept.join("\n") + "\n" + &own));
@@ -111,4 +116,29 @@ fn legacy_tables_are_told_of_without_the_drop_in_and_read_with_it() {
     for service in SERVICES {
         assert_eq!(Seen::of(&within(&machine, service, "", check)), expected, "{service}");
     }
+}
+
+#[test]
+fn watch_sees_the_login_the_command_line_and_the_unit_of_others_but_not_into_them() {
+    let Some(machine) = Tree::new().boot() else { return };
+    machine.sh("systemd-run --quiet --unit=other sleep 600");
+    let pid = machine.show("other.service", "MainPID");
+    let read = "for file in loginuid sessionid cgroup cmdline comm stat status; do \
+                cat /proc/$$1/$$file | tr '\\\\0' ' ' || echo no $$file; done; \
+                for link in exe cwd ns/net; do readlink /proc/$$1/$$link || echo no $$link; done";
+    let seen = run_within(&machine, SERVICES[1], "", &format!("/bin/sh -c \"{read}\" sh {pid}"));
+    assert!(seen.contains("other.service") && seen.contains("sleep 600"), "{seen}");
+    assert!(seen.ends_with("no exe\nno cwd\nno ns/net\n") && seen.matches("no ").count() == 3, "{seen}");
+}
+
+#[test]
+fn alerts_find_a_way_out_with_their_drop_in_and_not_without() {
+    let Some(machine) = Tree::new().boot() else { return };
+    // Nobody listens at that port: it is refused by the machine, or not even asked for.
+    let connect = "/bin/bash -c \"exec 2>&1; : </dev/tcp/127.0.0.1/9\"";
+    let closed = run_within(&machine, SERVICES[1], "", connect);
+    assert!(closed.contains("Address family not supported"), "{closed}");
+    let drop_in = std::fs::read_to_string(shipped("fwdrift-alerts.conf")).unwrap();
+    let open = run_within(&machine, SERVICES[1], &drop_in, connect);
+    assert!(open.contains("Connection refused"), "{open}");
 }

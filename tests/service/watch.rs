@@ -124,3 +124,32 @@ fn without_a_baseline_it_says_so_and_gives_up_after_some_tries() {
     machine.sh(&format!("fwdrift init; systemctl reset-failed {UNIT}; systemctl start {UNIT}"));
     assert_eq!(machine.show(UNIT, "ActiveState"), "active");
 }
+
+#[test]
+fn neither_the_way_down_nor_the_way_up_is_drift() {
+    let Some(mut machine) = watched(Tree::new()) else { return };
+    machine.reboot();
+    machine.until(10, "it runs again", || machine.show(UNIT, "ActiveState") == "active");
+    opens(&machine, 1001);
+    is_recorded(&machine, 1001);
+    // nftables.service takes the rules away on the way down, and loads them on the way up.
+    assert_eq!(machine.kinds(), ["approved", "drift"], "{}", machine.log());
+}
+
+#[test]
+fn the_timer_beside_it_records_nothing_twice() {
+    let Some(machine) = watched(Tree::new()) else { return };
+    for port in 1001..1006 {
+        opens(&machine, port);
+        machine.sh("systemctl start fwdrift-record.service");
+        is_recorded(&machine, port);
+    }
+    assert_eq!(
+        machine.kinds(),
+        ["approved", "drift", "drift", "drift", "drift", "drift"],
+        "{}",
+        machine.log()
+    );
+    assert_eq!(machine.show(UNIT, "NRestarts"), "0");
+    assert_eq!(machine.run(&["systemctl", "is-system-running"]).stdout, "running\n");
+}
