@@ -13,6 +13,8 @@ pub mod ipset;
 mod legacy;
 mod shape;
 mod strip;
+mod xt_info;
+pub mod xt_recent;
 pub mod xt_set;
 
 pub use anonymous::{expressions, map_expressions, references, rename_references, verdict_chain};
@@ -130,7 +132,7 @@ fn add(ruleset: &mut Ruleset, family: Family, kind: u8, attrs: Attrs<'_>) -> Res
         }
         msg::NEWRULE => {
             let chain = name_in(attrs, nft::rule::CHAIN)?;
-            let stripped = strip::rule(attrs)?;
+            let stripped = strip::rule(family, attrs)?;
             let table = table_of(ruleset, family, attrs, nft::rule::TABLE)?;
             let chain = match table.anonymous.chains.get_mut(&chain) {
                 Some(bound) => bound,
