@@ -189,10 +189,11 @@ impl Watch {
         if poll {
             self.next_poll = now + self.settings.poll_every;
         }
-        let heard = self.ear.take_beside();
+        let heard = self.ear.take_beside(now);
         let beside = Beside {
             x_tables: heard.x_tables,
             heard_all: heard.heard_all,
+            gaps: heard.gaps,
             poll: poll || full,
             full,
             brief: self.pace.is_busy(),
@@ -216,10 +217,9 @@ impl Watch {
         self.last.verdict = recorded.result.verdict.as_str();
         self.last.transactions += events.iter().map(|entry| entry.event.generations.len() as u64).sum::<u64>();
         self.last.event = events.last().map(|entry| entry.event.seq).or(self.last.event);
-        let gaps: Vec<Gap> = recorded.result.gaps.iter().cloned().chain(self.ear.gaps()).collect();
-        if gaps != self.gaps {
-            report.gaps(&gaps);
-            self.gaps = gaps;
+        if recorded.result.gaps != self.gaps {
+            report.gaps(&recorded.result.gaps);
+            self.gaps.clone_from(&recorded.result.gaps);
         }
         if !recorded.events.is_empty() {
             report.recorded(&recorded);

@@ -20,7 +20,6 @@ use crate::model::{Capture, Gap, Outline, RawMessage, SettingsList};
 use crate::sys::netns::{Netns, NetnsError};
 use crate::sys::socket::{Socket, SocketError};
 pub use follow::Followed;
-pub use scoped::{chains, scoped};
 use nftables::NftablesError;
 pub use scoped::{chains, scoped};
 

@@ -235,7 +235,7 @@ fn list_in_scratch(ruleset: &Ruleset, items: &[&Item]) -> Result<BTreeMap<Item, 
             if listing.is_none() {
                 nft_works()?;
             }
-            let saved = iptables::save(key, table, selection);
+            let saved = iptables::save(ruleset, key, table, selection);
             let mut printed = None;
             let mut rules = RuleTexts::new();
             for item in items {
@@ -402,4 +402,9 @@ fn is_shown_whole(table: &Table, item: &Item) -> bool {
         | Item::Object(..)
         | Item::Flowtable(..) => true,
     }
+}
+
+/// OVERLAY STUB
+pub fn transaction(_: &crate::model::Transaction, _: &Ruleset, _: usize) -> Result<Vec<crate::model::Change>, DecodeError> {
+    Ok(Vec::new())
 }

@@ -186,6 +186,11 @@ impl Witness {
         gaps
     }
 
+    /// Whether audit tells of everything at present.
+    pub fn hears_all(&self, now: Instant) -> bool {
+        self.auditing.is_whole(now)
+    }
+
     /// Asks the kernel whether auditing is on, and whether it lost records: for every now and then, as being turned on
     /// leaves no record.
     pub fn ask(&mut self, now: Instant) {

@@ -262,7 +262,7 @@ fn first_event(checked: &Checked) -> Event {
 fn bare_event(checked: &Checked) -> Event {
     // The trail may have been read only for what ended.
     let mut gaps = checked.result.gaps.clone();
-    gaps.extend(checked.trail.gaps().iter().filter(|gap| !checked.result.gaps.contains(gap)).cloned());
+    gaps.extend(checked.trail.gaps().into_iter().filter(|gap| !checked.result.gaps.contains(gap)));
     Event {
         schema: Event::SCHEMA.to_owned(),
         seq: 0,

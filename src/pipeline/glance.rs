@@ -21,6 +21,7 @@ use crate::model::{
     Backend, BaselineRef, Change, CheckResult, Gap, Item, Outline, Ruleset, SettingsList, Summary, TableKey,
 };
 use crate::normalise::normalise;
+use crate::normalise::xt_recent::uses_list;
 use crate::record::{Memory, Tally};
 use crate::sys::netns::Netns;
 use chrono::Utc;
@@ -181,7 +182,7 @@ impl Sight<'_> {
         let mut changes: Vec<Change> = differences.iter().map(|d| d.change.clone()).collect();
         let trail = Trail::new(self.settings, Some(&self.memory), &self.look);
         attribute_new(&mut changes, &[], Some(&self.memory), None, &trail);
-        self.gaps.extend_from_slice(trail.gaps());
+        self.gaps.extend(trail.gaps());
         let review_id = review_id(&self.id.tree, &changes, &differences, approved, live);
         let gaps = std::mem::take(&mut self.gaps);
         Ok(Some(Glanced { result: self.result(changes, re_encoded, review_id, gaps), nothing_new: None }))
@@ -242,7 +243,12 @@ fn compared(
             return Ok(None);
         }
         before.extend(decode::decode(approved, &old)?);
-        let new = missing.1.into_iter().filter(|item| !aliases.contains_key(item)).collect();
+        let new: BTreeSet<Item> = missing.1.into_iter().filter(|item| !aliases.contains_key(item)).collect();
+        if old.iter().any(|item| depends_on_others(approved, item))
+            || new.iter().any(|item| depends_on_others(live, item))
+        {
+            return Ok(None);
+        }
         after.extend(decode::decode(live, &new)?);
         for (item, alias) in aliases {
             after.extend(before.get(&alias).cloned().map(|text| (item, text)));
@@ -254,6 +260,26 @@ fn compared(
         }
     }
     Ok(None)
+}
+
+/// Whether what an item means may depend on rules that are not at hand here (see `normalise::xt_recent`).
+fn depends_on_others(ruleset: &Ruleset, item: &Item) -> bool {
+    let Some(table) = ruleset.tables.get(item.table()) else { return false };
+    let in_chain = |name| table.chains.get(name).is_some_and(|chain| chain.rules.iter().any(uses_list));
+    match item {
+        Item::Table(_) => table.chains.keys().any(in_chain),
+        Item::Chain(_, name) => in_chain(name),
+        Item::Rule(_, name, place) => {
+            table.chains.get(name).and_then(|chain| chain.rules.get(*place)).is_some_and(uses_list)
+        }
+        Item::TableHead(_)
+        | Item::ChainHead(..)
+        | Item::Set(..)
+        | Item::SetHead(..)
+        | Item::Element(..)
+        | Item::Object(..)
+        | Item::Flowtable(..) => false,
+    }
 }
 
 /// The live rules that were not kept because the approved chain has them, too, each with its approved twin.

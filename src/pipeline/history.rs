@@ -47,6 +47,8 @@ pub struct Watched {
     pub x_tables: Vec<AuditEvent>,
     /// Whether each audit event since the last look was heard.
     pub heard_all: bool,
+    /// What was missed of the evidence.
+    pub gaps: Vec<Gap>,
     /// Whether the texts of transactions that left nothing behind are left out.
     pub brief: bool,
 }
@@ -157,8 +159,9 @@ impl Trail {
     }
 
     /// What of it could not be read, as far as it was needed.
-    pub fn gaps(&self) -> &[Gap] {
-        self.history.get().map_or(&[], |history| &history.gaps)
+    pub fn gaps(&self) -> Vec<Gap> {
+        let read = self.history.get().into_iter().flat_map(|history| &history.gaps);
+        read.chain(self.watched.iter().flat_map(|watched| &watched.gaps)).cloned().collect()
     }
 
     /// Fills the author and the time of changes that the last look did not show.

@@ -158,7 +158,7 @@ impl Reading {
         };
         trail.learn(&differences, &approved, &live, memory.as_ref());
         attribute_new(&mut changes, &between, memory.as_ref(), Some(&baseline), &trail);
-        gaps.extend_from_slice(trail.gaps());
+        gaps.extend(trail.gaps());
         let at = BaselineRef { commit: baseline.commit.clone(), path: baseline.path.clone() };
         let review_id = review_id(&baseline.tree, &changes, &differences, &approved, &live);
         let summary = Summary::of(&changes, re_encoded);

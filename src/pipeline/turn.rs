@@ -55,6 +55,8 @@ pub struct Beside {
     pub x_tables: Vec<AuditEvent>,
     /// Whether no audit event was lost, and auditing was on.
     pub heard_all: bool,
+    /// What was missed, or will be: of the evidence, not of the live state.
+    pub gaps: Vec<Gap>,
     /// Whether all that the generation does not cover is to be read, too.
     pub poll: bool,
     /// Whether everything is to be read.
@@ -236,6 +238,7 @@ impl Turn<'_> {
             deeds,
             x_tables: std::mem::take(&mut self.beside.x_tables),
             heard_all: self.beside.heard_all,
+            gaps: std::mem::take(&mut self.beside.gaps),
             brief: self.beside.brief,
             ..Watched::default()
         }

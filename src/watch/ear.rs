@@ -27,6 +27,8 @@ pub struct BesideHeard {
     pub x_tables: Vec<AuditEvent>,
     /// Whether each audit event was heard.
     pub heard_all: bool,
+    /// What was missed, or will be.
+    pub gaps: Vec<Gap>,
 }
 
 /// The open ears.
@@ -43,6 +45,8 @@ pub struct Ear {
     lost: bool,
     news: usize,
     gaps: Vec<Gap>,
+    /// Whether audit told of everything when that was last asked.
+    was_whole: bool,
 }
 
 impl Ear {
@@ -53,7 +57,7 @@ impl Ear {
     pub fn open(settings: &Settings) -> Result<Self, WatchError> {
         let netns = open_netns(settings)?;
         let transactions = Transactions::open(&netns)?;
-        let (witness, gaps) = Witness::open();
+        let (witness, gaps) = Witness::open(Instant::now());
         Ok(Self {
             transactions,
             witness,
@@ -65,6 +69,7 @@ impl Ear {
             lost: false,
             news: 0,
             gaps,
+            was_whole: false,
         })
     }
 
@@ -78,7 +83,6 @@ impl Ear {
     /// # Errors
     /// A socket that had worked fails.
     pub fn listen(&mut self, now: Instant) -> Result<(), WatchError> {
-        self.witness.receive(now);
         let news = self.transactions.receive()?;
         self.lost |= news.lost;
         self.news += news.transactions.len() + usize::from(news.lost);
@@ -86,7 +90,6 @@ impl Ear {
             self.witness.commit(&transaction, now);
             self.unresolved.push_back((transaction, None));
         }
-        // The records of those may have come meanwhile.
         self.witness.receive(now);
         self.x_tables.extend(self.witness.x_tables());
         self.resolve(now);
@@ -107,6 +110,7 @@ impl Ear {
             let deed = Deed { witnessed, touches: touched.objects };
             self.ready.push(Heard { deed, scope: touched.scope });
         }
+        self.gaps.extend(self.witness.gaps());
         let held = self.unresolved.iter().map(|(transaction, _)| transaction).chain(
             self.ready.iter().map(|heard| &heard.deed.witnessed.transaction),
         );
@@ -121,12 +125,12 @@ impl Ear {
 
     /// When the authors of all that was heard are known at the latest; none if they are.
     pub fn resolved_by(&self) -> Option<Instant> {
-        self.unresolved.front().and_then(|_| self.witness.deadline())
+        self.unresolved.front().and_then(|_| self.deadline())
     }
 
     /// When something is to be done even if nothing comes.
     pub fn deadline(&self) -> Option<Instant> {
-        self.witness.deadline()
+        self.witness.deadline(Instant::now())
     }
 
     /// Whether a record of x_tables waits.
@@ -140,8 +144,13 @@ impl Ear {
     }
 
     /// What touches no transaction, since this was last asked.
-    pub fn take_beside(&mut self) -> BesideHeard {
-        BesideHeard { x_tables: std::mem::take(&mut self.x_tables), heard_all: self.witness.heard_all() }
+    pub fn take_beside(&mut self, now: Instant) -> BesideHeard {
+        self.witness.ask(now);
+        self.gaps.extend(self.witness.gaps());
+        let whole = self.witness.hears_all(now);
+        let heard_all = std::mem::replace(&mut self.was_whole, whole) && whole && self.gaps.is_empty();
+        let (x_tables, gaps) = (std::mem::take(&mut self.x_tables), std::mem::take(&mut self.gaps));
+        BesideHeard { x_tables, heard_all, gaps }
     }
 
     /// The transactions whose authors are known, in order.
@@ -177,7 +186,7 @@ impl Ear {
 
     /// Waits for the next news, until `end` at most; false if nothing can come any more.
     fn wait(&mut self, end: Instant) -> bool {
-        let end = self.witness.deadline().map_or(end, |deadline| deadline.min(end));
+        let end = self.deadline().map_or(end, |deadline| deadline.min(end));
         {
             let mut sources: Vec<PollFd<'_>> =
                 self.fds().into_iter().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
@@ -186,10 +195,5 @@ impl Ear {
             }
         }
         self.listen(Instant::now()).is_ok()
-    }
-
-    /// What cannot be heard.
-    pub fn gaps(&self) -> Vec<Gap> {
-        self.gaps.iter().cloned().chain(self.witness.gaps()).collect()
     }
 }

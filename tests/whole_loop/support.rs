@@ -325,6 +325,35 @@ pub fn each<T: Sync>(cases: &[T], name: impl Fn(&T) -> &str + Sync, work: impl F
     assert_eq!(failed.into_inner().unwrap(), Vec::<String>::new(), "these cases failed");
 }
 
+/// What is approved, what is then done, and the lines that name it.
+pub type Case = (&'static str, &'static str, &'static str, &'static [&'static str]);
+
+/// Each case is in sync at first, named by just its lines then, and in sync again once approved; `is_ours` holds for
+/// every change.
+pub fn hold(cases: &[Case], is_ours: impl Fn(&Value) -> bool + Sync) {
+    each(
+        cases,
+        |case| case.0,
+        |(claim, approved, made, found)| {
+            let host = Host::bare();
+            host.sh(approved);
+            host.run(&["init"]).ended(0);
+            assert_eq!(lines(&host.changes()), Vec::<String>::new(), "{claim}: in sync at first");
+            host.sh(made);
+            let changes = host.changes();
+            assert_eq!(lines(&changes), *found, "{claim}");
+            assert!(changes.iter().all(&is_ours), "{claim}: {changes:#?}");
+            host.run(&["approve", "--yes"]).ended(0);
+            assert_eq!(lines(&host.changes()), Vec::<String>::new(), "{claim}: in sync once approved");
+        },
+    );
+}
+
+/// Whether a change is of this source.
+pub fn of(source: &'static str) -> impl Fn(&Value) -> bool + Sync {
+    move |change| change["source"] == source
+}
+
 /// The mode and content of every file below a directory: equal means that nothing was written.
 pub fn snapshot(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
