@@ -141,9 +141,12 @@ pub fn approve(
     if !confirm(&checked.result, &changes).map_err(PipelineError::Terminal)? {
         return Err(PipelineError::Declined);
     }
-    let mut target = compare::apply(&checked.reading.approved, &checked.reading.live, &checked.differences, |difference| {
-        chosen.contains(&difference.change.id)
-    });
+    let mut target = compare::apply(
+        &checked.reading.approved,
+        &checked.reading.live,
+        &checked.differences,
+        |difference| chosen.contains(&difference.change.id),
+    );
     if adds_settings {
         let settings = checked.reading.context.left_out.clone();
         target.tables.extend(settings.map(|table| (TableKey::of_all(Backend::Sysctl), table)));

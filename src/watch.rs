@@ -132,8 +132,13 @@ impl Watch {
 
     /// When there is something to do, whatever comes.
     fn due(&self) -> Instant {
-        let turn = self.pace.due().map(|due| self.ear.resolved_by().map_or(due, |resolved| due.max(resolved)));
-        [turn, Some(self.next_poll), self.ear.deadline()].into_iter().flatten().min().unwrap_or(self.next_poll)
+        let turn =
+            self.pace.due().map(|due| self.ear.resolved_by().map_or(due, |resolved| due.max(resolved)));
+        [turn, Some(self.next_poll), self.ear.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(self.next_poll)
     }
 
     fn wait(&mut self, service: &Service) -> Result<(), WatchError> {
@@ -215,7 +220,8 @@ impl Watch {
     fn done(&mut self, recorded: Recorded, report: &mut dyn Report) {
         let events: &[LedgerEntry] = &recorded.events;
         self.last.verdict = recorded.result.verdict.as_str();
-        self.last.transactions += events.iter().map(|entry| entry.event.generations.len() as u64).sum::<u64>();
+        self.last.transactions +=
+            events.iter().map(|entry| entry.event.generations.len() as u64).sum::<u64>();
         self.last.event = events.last().map(|entry| entry.event.seq).or(self.last.event);
         if recorded.result.gaps != self.gaps {
             report.gaps(&recorded.result.gaps);

@@ -6,7 +6,9 @@
 
 use super::group::{merged, same};
 use crate::compare::{Difference, Fingerprint};
-use crate::model::{Author, Backend, Change, ChangeKind, Item, Name, ObjectKind, Ruleset, TableKey, Window, Witnessed};
+use crate::model::{
+    Author, Backend, Change, ChangeKind, Item, Name, ObjectKind, Ruleset, TableKey, Window, Witnessed,
+};
 use crate::normalise::touched::{Act, Thing, Touch};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
@@ -89,7 +91,12 @@ impl Handled<'_> {
 
 impl Aim {
     /// Of a difference that has appeared: the live state was `before` and is `now`.
-    pub fn of_new(difference: &Difference, print: &Fingerprint, before: Handled<'_>, now: Handled<'_>) -> Self {
+    pub fn of_new(
+        difference: &Difference,
+        print: &Fingerprint,
+        before: Handled<'_>,
+        now: Handled<'_>,
+    ) -> Self {
         let change = &difference.change;
         let there = difference.after.is_some();
         let handles = match &difference.after {
@@ -176,8 +183,12 @@ impl Aim {
     /// Whether this is near: in the same chain or set.
     fn is_near(&self, touch: &Touch) -> bool {
         let name = match &touch.thing {
-            Thing::Rule(name, _) | Thing::Chain(name) => return self.is_table(&touch.table) && Some(name.to_string()) == self.chain,
-            Thing::Set(name) | Thing::Element(name, _) | Thing::Object(_, name) | Thing::Flowtable(name) => name,
+            Thing::Rule(name, _) | Thing::Chain(name) => {
+                return self.is_table(&touch.table) && Some(name.to_string()) == self.chain;
+            }
+            Thing::Set(name) | Thing::Element(name, _) | Thing::Object(_, name) | Thing::Flowtable(name) => {
+                name
+            }
             Thing::Table => return false,
         };
         self.is_table(&touch.table) && self.chain.is_none() && Some(name.to_string()) == self.name
@@ -186,7 +197,8 @@ impl Aim {
     /// Whether a change of this stands for all that is in it.
     fn is_whole(&self) -> bool {
         self.object == ObjectKind::Table
-            || self.put.is_some() && matches!(self.object, ObjectKind::Chain | ObjectKind::Set | ObjectKind::Map)
+            || self.put.is_some()
+                && matches!(self.object, ObjectKind::Chain | ObjectKind::Set | ObjectKind::Map)
     }
 }
 
@@ -203,7 +215,8 @@ pub fn made(aim: &Aim, deeds: &[Deed], window: Window, complete: bool, may_expir
         deeds.iter().filter(|deed| deed.touches.iter().any(wanted)).collect()
     };
     let own = all_with(&|touch| aim.is_own(touch));
-    let within = |touch: &Touch| aim.is_near(touch) || aim.object == ObjectKind::Table && aim.is_table(&touch.table);
+    let within =
+        |touch: &Touch| aim.is_near(touch) || aim.object == ObjectKind::Table && aim.is_table(&touch.table);
     if let Some(last) = own.last() {
         let by_handle = aim.object == ObjectKind::Rule && aim.handles.len() == 1;
         let by_name = aim.object != ObjectKind::Rule && complete;
@@ -248,4 +261,3 @@ fn agreed(deeds: &[&Deed], window: Window, complete: bool) -> Made {
         }
     }
 }
-

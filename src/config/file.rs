@@ -12,8 +12,16 @@ use std::time::Duration;
 use toml::{Spanned, Value};
 
 /// Every key of the file.
-pub(super) const KEYS: [&str; 8] =
-    ["repo", "host", "netns", "audit_log", "tool_timeout_seconds", "full_look_hours", "checkpoint_minutes", "watch"];
+pub(super) const KEYS: [&str; 8] = [
+    "repo",
+    "host",
+    "netns",
+    "audit_log",
+    "tool_timeout_seconds",
+    "full_look_hours",
+    "checkpoint_minutes",
+    "watch",
+];
 /// Every key of its table `[watch]`.
 const WATCH_KEYS: [&str; 1] = ["poll_seconds"];
 

@@ -405,6 +405,10 @@ fn is_shown_whole(table: &Table, item: &Item) -> bool {
 }
 
 /// OVERLAY STUB
-pub fn transaction(_: &crate::model::Transaction, _: &Ruleset, _: usize) -> Result<Vec<crate::model::Change>, DecodeError> {
+pub fn transaction(
+    _: &crate::model::Transaction,
+    _: &Ruleset,
+    _: usize,
+) -> Result<Vec<crate::model::Change>, DecodeError> {
     Ok(Vec::new())
 }

@@ -186,7 +186,8 @@ fn drafts_since(checked: &Checked, memory: &Memory) -> Vec<Event> {
         return events;
     }
     let before = look_of(memory);
-    let moved = before.same_count(&checked.reading.look) && memory.generation < checked.reading.look.generation;
+    let moved =
+        before.same_count(&checked.reading.look) && memory.generation < checked.reading.look.generation;
     let same = memory.state == checked.reading.live.digest().to_string();
     if moved && same && !events.iter().any(|event| event.kind != EventKind::Gap) {
         let (author, time, generations) = checked.trail.of_everything();

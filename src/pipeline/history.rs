@@ -130,7 +130,8 @@ impl Trail {
         let Some(watched) = &self.watched else { return };
         let before = Handled { ruleset: &watched.before, handles: &watched.handles_before };
         let now = Handled { ruleset: live, handles: &watched.handles_now };
-        let open = memory.into_iter().flat_map(|memory| memory.open.iter().map(move |change| (memory, change)));
+        let open =
+            memory.into_iter().flat_map(|memory| memory.open.iter().map(move |change| (memory, change)));
         for (memory, change) in open {
             let print = memory.fingerprints.get(&change.id).cloned().unwrap_or_default();
             self.aims.ended.insert(change.id.clone(), Aim::of_end(change, &print, before, now));
@@ -216,7 +217,11 @@ impl Trail {
         let complete = watched.missing.is_empty();
         let made = attribute::made(aim, &watched.deeds, window, complete, may_expire);
         // Nothing that was seen made it, and everything was seen: then nobody knows.
-        let nobody = || attribute::Made { author: Author::unknown(Some(window), Vec::new()), time: None, generations: Vec::new() };
+        let nobody = || attribute::Made {
+            author: Author::unknown(Some(window), Vec::new()),
+            time: None,
+            generations: Vec::new(),
+        };
         made.or_else(|| (complete && !may_expire).then(nobody))
     }
 

@@ -21,9 +21,9 @@ use crate::model::{
 };
 use crate::netlink::Attrs;
 use crate::netlink::nft::{msg, rule};
+use crate::normalise::normalise;
 use crate::normalise::scope::{Part, Scope, restrict};
 use crate::normalise::scoped::{Scoped, Writers, put};
-use crate::normalise::normalise;
 use crate::record::Memory;
 use crate::sys::netns::Netns;
 use chrono::Utc;
@@ -147,7 +147,9 @@ impl Turn<'_> {
         let tree = self.repository.baseline_id(&self.settings.host, path).ok().flatten().map(|id| id.tree);
         tree.as_ref() == Some(&kept.reading.baseline.tree)
             && memory.is_some_and(|memory| {
-                memory.head == kept.head && memory.state == kept.state && memory.baseline == kept.reading.baseline.tree
+                memory.head == kept.head
+                    && memory.state == kept.state
+                    && memory.baseline == kept.reading.baseline.tree
             })
             && kept.reading.look.boot_id == history::boot_id()
     }
@@ -215,7 +217,10 @@ impl Turn<'_> {
         let watched = memory
             .as_ref()
             .filter(|memory| history::look_of(memory).same_count(&reading.look))
-            .map(|memory| Watched { handles_now: handles.clone(), ..self.watched(&reading.look, memory, waiting) });
+            .map(|memory| Watched {
+                handles_now: handles.clone(),
+                ..self.watched(&reading.look, memory, waiting)
+            });
         if watched.is_none() {
             waiting.retain(|heard| is_later(heard, reading.look.generation));
         }
@@ -232,7 +237,8 @@ impl Turn<'_> {
         let deeds: Vec<Deed> = now.into_iter().map(|heard| heard.deed).filter(is_new).collect();
         let known: BTreeSet<u32> = deeds.iter().map(generation_of).collect();
         let length = look.generation.wrapping_sub(memory.generation);
-        let all = (length.saturating_sub(LISTED)..length).map(|step| memory.generation.wrapping_add(step + 1));
+        let all =
+            (length.saturating_sub(LISTED)..length).map(|step| memory.generation.wrapping_add(step + 1));
         Watched {
             missing: all.filter(|generation| !known.contains(generation)).collect(),
             deeds,

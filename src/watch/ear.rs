@@ -99,7 +99,9 @@ impl Ear {
     fn resolve(&mut self, now: Instant) {
         for resolved in self.witness.resolved(now) {
             let mut waiting = self.unresolved.iter_mut();
-            if let Some(found) = waiting.find(|(transaction, _)| transaction.generation == resolved.generation) {
+            if let Some(found) =
+                waiting.find(|(transaction, _)| transaction.generation == resolved.generation)
+            {
                 found.1 = Some((resolved.author, resolved.time));
             }
         }
@@ -111,9 +113,11 @@ impl Ear {
             self.ready.push(Heard { deed, scope: touched.scope });
         }
         self.gaps.extend(self.witness.gaps());
-        let held = self.unresolved.iter().map(|(transaction, _)| transaction).chain(
-            self.ready.iter().map(|heard| &heard.deed.witnessed.transaction),
-        );
+        let held = self
+            .unresolved
+            .iter()
+            .map(|(transaction, _)| transaction)
+            .chain(self.ready.iter().map(|heard| &heard.deed.witnessed.transaction));
         let bytes = held.map(weight).sum();
         self.transactions.hold(bytes);
     }
