@@ -7,7 +7,7 @@ use super::deeds::{self, Act as Wire, Deed, DoneChain, DoneRule, On};
 use super::elements;
 use super::scope::{Part, Parts, Scope, SetPart};
 use crate::model::{Digest, ElementKey, Name, RawMessage, Set, TableKey, Transaction};
-use crate::netlink::nft::{elem, msg, set};
+use crate::netlink::nft::{elem, set};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What a transaction touched.
