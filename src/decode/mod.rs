@@ -13,6 +13,8 @@ mod json;
 mod listing;
 mod selection;
 mod selftest;
+mod sides;
+mod transaction;
 mod transplant;
 
 use crate::collect::{CollectError, links};
@@ -25,6 +27,7 @@ use listing::{Block, TableListing};
 use selection::TableSelection;
 pub use selftest::nft_works;
 use std::collections::{BTreeMap, BTreeSet};
+pub use transaction::{Told, tell};
 
 /// Why a scratch namespace gave no listing.
 #[derive(Debug, thiserror::Error)]

@@ -4,10 +4,12 @@
 //! element expiry, and the names that the kernel gives to anonymous sets and chains. Kept: everything
 //! else, also attributes that this version has no name for. Pure.
 
+pub mod advance;
 mod anonymous;
 mod context;
 pub mod deeds;
 mod denormalise;
+pub mod devices;
 mod elements;
 mod follow;
 pub mod ipset;
@@ -26,7 +28,7 @@ pub use anonymous::{
     verdict_chains,
 };
 pub use denormalise::{denormalise, element_lists};
-pub use elements::is_empty_boundary;
+pub use elements::{is_empty_boundary, pair as pair_elements};
 pub use follow::{Follower, Members, Unfit};
 pub use legacy::parse as parse_save;
 pub use shape::{hides_bytes, is_ebtables_policy, is_idle, is_iptables_shaped, keys_of_own_sets};

@@ -2,5 +2,7 @@
 //!
 //! Each test has a network namespace of its own. Needs root.
 
+mod batches;
 mod incremental;
 mod support;
+mod told;
