@@ -66,8 +66,13 @@ pub trait Report {
 pub fn watch(settings: Settings, service: &mut Service, report: &mut dyn Report) -> Result<(), WatchError> {
     let mut watch = Watch::start(settings, report)?;
     service.ready();
+    let mut said = String::new();
     loop {
-        service.status(&watch.status());
+        let status = watch.status();
+        if status != said {
+            service.status(&status);
+            said = status;
+        }
         service.tend(Instant::now());
         watch.wait(service)?;
         match service.take() {
@@ -192,6 +197,7 @@ impl Watch {
             self.next_full = now + self.settings.full_look_every;
         }
         if poll {
+            self.ear.learn_ipset(&self.settings);
             self.next_poll = now + self.settings.poll_every;
         }
         let heard = self.ear.take_beside(now);
@@ -199,6 +205,7 @@ impl Watch {
             x_tables: heard.x_tables,
             heard_all: heard.heard_all,
             gaps: heard.gaps,
+            ipset: self.ear.ipset().clone(),
             poll: poll || full,
             full,
             brief: self.pace.is_busy(),

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 pub fn by_author(changes: Vec<Change>) -> Vec<(Author, Vec<Change>)> {
     let mut groups: Vec<(Author, Vec<Change>)> = Vec::new();
     for change in changes {
-        match groups.iter_mut().find(|(author, _)| same(author, &change.author)) {
+        match groups.iter_mut().find(|(author, _)| is_same(author, &change.author)) {
             Some((author, group)) => {
                 *author = merged(author, &change.author);
                 group.push(change);
@@ -27,7 +27,7 @@ pub fn deeds_by_author<'d>(deeds: impl Iterator<Item = &'d Deed>) -> Vec<(Author
     let mut groups: Vec<(Author, Vec<&Deed>)> = Vec::new();
     for deed in deeds {
         let made_by = &deed.witnessed.author;
-        match groups.iter_mut().find(|(author, _)| same(author, made_by)) {
+        match groups.iter_mut().find(|(author, _)| is_same(author, made_by)) {
             Some((author, group)) => {
                 *author = merged(author, made_by);
                 group.push(deed);
@@ -43,7 +43,8 @@ pub fn time_of(changes: &[Change]) -> Option<DateTime<Utc>> {
     changes.iter().filter_map(|change| change.time).max()
 }
 
-pub(super) fn same(a: &Author, b: &Author) -> bool {
+/// Whether two authors are one: the same login in the same session, or the same service.
+pub fn is_same(a: &Author, b: &Author) -> bool {
     if a.evidence != b.evidence || a.name != b.name || a.auid != b.auid {
         return false;
     }

@@ -4,12 +4,12 @@
 //! kernel handle or its digest, anything else by its name. Where none is (a rule that another one stands for in
 //! the comparison), all transactions near it must have one author. All else is unknown, with those as candidates.
 
-use super::group::{merged, same};
+use super::group::{is_same, merged};
 use crate::compare::{Difference, Fingerprint};
 use crate::model::{
     Author, Backend, Change, ChangeKind, Item, Name, ObjectKind, Ruleset, TableKey, Window, Witnessed,
 };
-use crate::normalise::touched::{Act, Thing, Touch};
+use crate::normalise::touched::{Act, Renamed, Thing, Touch};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 
@@ -23,6 +23,8 @@ pub struct Deed {
     pub witnessed: Witnessed,
     /// What it touched; not all if messages were left out.
     pub touches: Vec<Touch>,
+    /// The chains that got other names by it.
+    pub renamed: Vec<Renamed>,
 }
 
 /// Who made a change, and in which transactions.
@@ -243,7 +245,7 @@ fn agreed(deeds: &[&Deed], window: Window, complete: bool) -> Made {
     let mut authors: Vec<Author> = Vec::new();
     for deed in deeds {
         let author = &deed.witnessed.author;
-        match authors.iter_mut().find(|known| same(known, author)) {
+        match authors.iter_mut().find(|known| is_same(known, author)) {
             Some(known) => *known = merged(known, author),
             None => authors.push(author.clone()),
         }

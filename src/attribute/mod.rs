@@ -9,7 +9,7 @@ mod made;
 mod person;
 mod span;
 
-pub use group::{by_author, deeds_by_author, time_of};
+pub use group::{by_author, deeds_by_author, is_same, time_of};
 pub use made::{Aim, Deed, Handled, Handles, Made, made};
 pub use person::{command_line, login, service, witnessed};
 

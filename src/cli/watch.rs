@@ -48,7 +48,7 @@ impl Report for Said<'_> {
         for gap in gaps.iter().filter(|gap| !self.gaps.contains(gap)) {
             complain(&super::gap_line(gap));
         }
-        for gap in self.gaps.iter().filter(|gap| !gaps.contains(gap)) {
+        for gap in self.gaps.iter().filter(|gap| gap.blinds_verdict && !gaps.contains(gap)) {
             complain(&format!("fwdrift: can look at {} again\n", gap.source));
         }
         self.gaps = gaps.to_vec();

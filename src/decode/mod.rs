@@ -406,12 +406,3 @@ fn is_shown_whole(table: &Table, item: &Item) -> bool {
         | Item::Flowtable(..) => true,
     }
 }
-
-/// OVERLAY STUB
-pub fn transaction(
-    _: &crate::model::Transaction,
-    _: &Ruleset,
-    _: usize,
-) -> Result<Vec<crate::model::Change>, DecodeError> {
-    Ok(Vec::new())
-}

@@ -2,13 +2,14 @@
 //! the audit history for all else.
 
 use crate::attribute::{self, Aim, Attribution, Deed, Evidences, Handled, Handles, Look};
-use crate::compare::{Difference, Fingerprint};
+use crate::compare::{Difference, Fingerprint, Known};
 use crate::config::Settings;
 use crate::evidence::{self, AuditSource, History, People};
 use crate::model::{
-    AuditEvent, Author, Change, ChangeKind, Family, Gap, ObjectKind, Ruleset, Set, Source, Window,
+    AuditEvent, Author, Change, ChangeKind, Family, Gap, Name, ObjectKind, Ruleset, Set, Source, TableKey, Window,
 };
 use crate::netlink::nft::set::F_TIMEOUT;
+use crate::normalise::touched::{Act, Thing, Touch};
 use crate::record::Memory;
 use chrono::{DateTime, Utc};
 use std::cell::OnceCell;
@@ -47,6 +48,8 @@ pub struct Watched {
     pub x_tables: Vec<AuditEvent>,
     /// Whether each audit event since the last look was heard.
     pub heard_all: bool,
+    /// The sets of ipset by their indices.
+    pub ipset: BTreeMap<u16, Name>,
     /// What was missed of the evidence.
     pub gaps: Vec<Gap>,
     /// Whether the texts of transactions that left nothing behind are left out.
@@ -117,6 +120,15 @@ impl Trail {
     /// What was seen of each transaction; none if nobody watched.
     pub fn seen(&self) -> Option<&Watched> {
         self.watched.as_ref()
+    }
+
+    /// Tells a rule that one author removed apart from one that another added: to a comparison of two states, that is
+    /// one rule which was modified.
+    pub fn tell(&self, known: &mut Known) {
+        for (table, chain, put, digest) in self.watched.iter().flat_map(|watched| rules_of_several(&watched.deeds)) {
+            let kind = if put { ChangeKind::Added } else { ChangeKind::Removed };
+            known.tell(&table, &chain, kind, &digest);
+        }
     }
 
     /// Learns what the transactions must have done that made, or ended, differences.
@@ -293,6 +305,37 @@ fn may_have_expired(change: &Change, live: &Ruleset) -> bool {
             && table.sets.iter().any(|(name, set)| Some(name.to_string()) == change.name && times_out(set))
     });
     change.object == ObjectKind::Element && (text.contains(" timeout ") || in_live)
+}
+
+/// The rules that came (true) or went in chains that several authors changed, with their digests.
+fn rules_of_several(deeds: &[Deed]) -> Vec<(TableKey, String, bool, String)> {
+    let mut authors: BTreeMap<(&TableKey, &Name), Vec<&Author>> = BTreeMap::new();
+    for deed in deeds {
+        for touch in &deed.touches {
+            let Thing::Rule(chain, _) = &touch.thing else { continue };
+            let known = authors.entry((&touch.table, chain)).or_default();
+            let author = &deed.witnessed.author;
+            if !known.iter().any(|other| attribute::is_same(other, author)) {
+                known.push(author);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for deed in deeds {
+        for touch in &deed.touches {
+            let (Thing::Rule(chain, handle), Some(digest)) = (&touch.thing, touch.digest) else { continue };
+            let of_several = authors.get(&(&touch.table, chain)).is_some_and(|authors| authors.len() > 1);
+            // A rule that one transaction replaced is one that was modified.
+            let is_other = |other: &&Touch| other.table == touch.table && other.act != touch.act;
+            let other = deed.touches.iter().filter(is_other);
+            let replaced = other.map(|other| &other.thing).any(|thing| *thing == Thing::Rule(chain.clone(), *handle));
+            if of_several && !replaced {
+                let put = touch.act != Act::Removed;
+                found.push((touch.table.clone(), chain.to_string(), put, digest.to_string()));
+            }
+        }
+    }
+    found
 }
 
 /// Stands for whatever happened to a table.

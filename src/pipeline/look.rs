@@ -137,8 +137,9 @@ impl Reading {
         let Self { live, approved, baseline, context, beside, audited, look, mut gaps, unseen } = self;
         let cache = Cache::new(repository.cache_dir(), access);
         let own_gaps = gaps.clone();
-        let (Comparison { mut differences, re_encoded }, texts) =
-            compared_in_words(&approved, &live, &known(memory.as_ref()))?;
+        let mut told = known(memory.as_ref());
+        trail.tell(&mut told);
+        let (Comparison { mut differences, re_encoded }, texts) = compared_in_words(&approved, &live, &told)?;
         keep_names(&mut differences, &approved, &live, memory.as_ref());
         let mut changes: Vec<Change> = differences.iter().map(|d| d.change.clone()).collect();
         for change in memory.iter().flat_map(|memory| &memory.open) {

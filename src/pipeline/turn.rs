@@ -17,22 +17,23 @@ use crate::decode;
 use crate::ledger::Repository;
 use crate::model::{
     AuditEvent, Author, Backend, Capture, Change, Event, EventKind, Family, Files, Gap, Item, Name, Ruleset,
-    TableKey,
+    TableKey, Witnessed,
 };
 use crate::netlink::Attrs;
 use crate::netlink::nft::{msg, rule};
-use crate::normalise::normalise;
+use crate::normalise::advance::advance;
+use crate::normalise::{deeds, normalise};
 use crate::normalise::scope::{Part, Scope, restrict};
 use crate::normalise::scoped::{Scoped, Writers, put};
 use crate::record::Memory;
 use crate::sys::netns::Netns;
 use chrono::Utc;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Readings in part before a full one: transactions that come meanwhile may touch more.
 const ATTEMPTS: usize = 5;
-/// The objects of passing transactions whose text is written down, in one event.
-const TEXTS: usize = 200;
+/// How many passing transactions of one turn are told in words; each takes a scratch namespace, some 15 ms.
+const TEXTS: usize = 25;
 /// The generations that one event lists as missing.
 const LISTED: u32 = 4096;
 
@@ -57,6 +58,8 @@ pub struct Beside {
     pub heard_all: bool,
     /// What was missed, or will be: of the evidence, not of the live state.
     pub gaps: Vec<Gap>,
+    /// The sets of ipset by their indices.
+    pub ipset: BTreeMap<u16, Name>,
     /// Whether all that the generation does not cover is to be read, too.
     pub poll: bool,
     /// Whether everything is to be read.
@@ -246,6 +249,7 @@ impl Turn<'_> {
             heard_all: self.beside.heard_all,
             gaps: std::mem::take(&mut self.beside.gaps),
             brief: self.beside.brief,
+            ipset: std::mem::take(&mut self.beside.ipset),
             ..Watched::default()
         }
     }
@@ -377,12 +381,23 @@ pub(super) fn transients(
     make: impl Fn(EventKind) -> Event,
 ) -> Vec<Event> {
     let used: BTreeSet<u32> = events.iter().flat_map(|event| event.generations.iter().copied()).collect();
-    let passing = watched.deeds.iter().filter(|deed| !used.contains(&generation_of(deed)));
+    let is_passing = |deed: &Deed| !used.contains(&generation_of(deed));
+    let context = if watched.before.tables.is_empty() { checked.live() } else { &watched.before };
+    let left = if watched.brief { 0 } else { TEXTS };
+    let mut words = Words { context: context.clone(), ipset: &watched.ipset, left };
+    let texts = words.of(watched.deeds.iter(), is_passing);
     let mut found = Vec::new();
-    for (author, deeds) in attribute::deeds_by_author(passing) {
+    for (author, deeds) in attribute::deeds_by_author(watched.deeds.iter().filter(|deed| is_passing(deed))) {
         let time = deeds.iter().map(|deed| deed.witnessed.at()).max();
-        let changes = if watched.brief { Vec::new() } else { texts(checked, &deeds, &author) };
         let generations = deeds.iter().map(|deed| generation_of(deed)).collect();
+        let by_this = |deed: &&Deed, change: &Change| Change {
+            author: author.clone(),
+            time: Some(deed.witnessed.at()),
+            ..change.clone()
+        };
+        let told = deeds.iter().filter_map(|deed| Some((deed, texts.get(&generation_of(deed))?)));
+        let changes = told.flat_map(|(deed, changes)| changes.iter().map(move |change| by_this(deed, change)));
+        let changes = changes.collect();
         let event = make(EventKind::Transient);
         let time = time.unwrap_or(event.time);
         found.push(Event { author, time, generations, changes, ..event });
@@ -403,22 +418,44 @@ pub(super) fn transients(
     found
 }
 
-/// What transactions did, in words.
-fn texts(checked: &Checked, deeds: &[&Deed], author: &Author) -> Vec<Change> {
-    let mut changes = Vec::new();
-    for deed in deeds {
-        let left = TEXTS.saturating_sub(changes.len());
-        if left == 0 {
-            break;
+/// What transactions did, in words: of the first ones that left nothing behind.
+struct Words<'c> {
+    /// The ruleset before each of them, as far as it is known.
+    context: Ruleset,
+    ipset: &'c BTreeMap<u16, Name>,
+    left: usize,
+}
+
+impl Words<'_> {
+    /// Goes over all transactions of a turn, in order; gives the changes of those that are passing.
+    fn of<'d>(
+        &mut self,
+        deeds: impl Iterator<Item = &'d Deed>,
+        is_passing: impl Fn(&Deed) -> bool,
+    ) -> BTreeMap<u32, Vec<Change>> {
+        let mut found = BTreeMap::new();
+        for deed in deeds {
+            let Deed { witnessed: Witnessed { transaction, .. }, renamed, .. } = deed;
+            if is_passing(deed) {
+                if self.left == 0 {
+                    break;
+                }
+                self.left -= 1;
+                match decode::tell(transaction, renamed, self.ipset, &self.context) {
+                    Ok(told) => drop(found.insert(transaction.generation, with_note(told))),
+                    Err(error) => tracing::warn!("a passing transaction cannot be shown: {error}"),
+                }
+            }
+            advance(&mut self.context, &deeds::deeds(&transaction.messages, self.ipset).deeds, renamed);
         }
-        match decode::transaction(&deed.witnessed.transaction, checked.live(), left) {
-            Ok(found) => changes.extend(found.into_iter().map(|change| Change {
-                author: author.clone(),
-                time: Some(deed.witnessed.at()),
-                ..change
-            })),
-            Err(error) => tracing::warn!("a passing transaction cannot be shown: {error}"),
-        }
+        found
+    }
+}
+
+fn with_note(told: decode::Told) -> Vec<Change> {
+    let mut changes = told.changes;
+    if let Some(last) = changes.last_mut() {
+        last.note = last.note.take().or(told.note);
     }
     changes
 }

@@ -5,13 +5,14 @@
 
 use super::{WatchError, until};
 use crate::attribute::Deed;
+use crate::collect;
 use crate::collect::transactions::{Transactions, is_after, weight};
 use crate::config::Settings;
-use crate::evidence::Witness;
-use crate::model::{AuditEvent, Author, Gap, Name, Transaction, Witnessed};
+use crate::evidence::{Attested, Witness};
+use crate::model::{AuditEvent, Gap, Name, Transaction, Witnessed};
+use crate::normalise;
 use crate::normalise::touched::Touches;
 use crate::pipeline::{Heard, open_netns};
-use chrono::{DateTime, Utc};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::collections::{BTreeMap, VecDeque};
@@ -39,7 +40,7 @@ pub struct Ear {
     /// The sets of ipset by index, for rules that name them so.
     ipset: BTreeMap<u16, Name>,
     /// Without an author yet, or behind one.
-    unresolved: VecDeque<(Transaction, Option<(Author, Option<DateTime<Utc>>)>)>,
+    unresolved: VecDeque<(Transaction, Option<Attested>)>,
     ready: Vec<Heard>,
     x_tables: Vec<AuditEvent>,
     lost: bool,
@@ -102,14 +103,15 @@ impl Ear {
             if let Some(found) =
                 waiting.find(|(transaction, _)| transaction.generation == resolved.generation)
             {
-                found.1 = Some((resolved.author, resolved.time));
+                found.1 = Some(resolved);
             }
         }
         while let Some((_, Some(_))) = self.unresolved.front() {
-            let Some((transaction, Some((author, time)))) = self.unresolved.pop_front() else { break };
+            let Some((transaction, Some(attested))) = self.unresolved.pop_front() else { break };
             let touched = self.touches.touched(&transaction, &self.ipset);
+            let Attested { author, time, .. } = attested;
             let witnessed = Witnessed { transaction, author, time };
-            let deed = Deed { witnessed, touches: touched.objects };
+            let deed = Deed { witnessed, touches: touched.objects, renamed: touched.renamed };
             self.ready.push(Heard { deed, scope: touched.scope });
         }
         self.gaps.extend(self.witness.gaps());
@@ -160,6 +162,18 @@ impl Ear {
     /// The transactions whose authors are known, in order.
     pub fn take(&mut self) -> Vec<Heard> {
         std::mem::take(&mut self.ready)
+    }
+
+    /// The sets of ipset by their indices.
+    pub fn ipset(&self) -> &BTreeMap<u16, Name> {
+        &self.ipset
+    }
+
+    /// Learns which sets of ipset there are now.
+    pub fn learn_ipset(&mut self, settings: &Settings) {
+        let read = || collect::ipset::heads().unwrap_or_default();
+        let heads = open_netns(settings).ok().and_then(|netns| netns.run(read).ok());
+        self.ipset = normalise::ipset::names(&heads.unwrap_or_default());
     }
 
     /// Puts back what was not used.

@@ -26,6 +26,9 @@ impl<'h> Watching<'h> {
         program.env("NOTIFY_SOCKET", &path).stdout(Stdio::null()).stderr(errors);
         let mut watching = Self { host, child: Some(program.spawn().unwrap()), manager };
         watching.wait_for("READY=1");
+        // A manager that reads nothing holds up whoever tells it something.
+        let rest = watching.manager.try_clone().unwrap();
+        std::thread::spawn(move || while rest.recv(&mut [0; 4096]).is_ok() {});
         watching
     }
 
