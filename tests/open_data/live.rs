@@ -280,6 +280,7 @@ impl Live {
             tool_timeout: Duration::from_secs(30),
             checkpoint_every: Duration::from_secs(86400),
             full_look_every: Duration::from_secs(3600),
+            poll_every: Duration::from_secs(10),
             format: Format::Text,
             color: ColorChoice::Never,
             verbosity: Verbosity::Normal,

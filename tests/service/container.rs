@@ -125,6 +125,10 @@ impl Tree {
             skipped("no systemd-nspawn (package systemd-container)");
             return None;
         }
+        if !system().join("usr/lib/systemd/systemd").exists() {
+            skipped("no systemd to boot");
+            return None;
+        }
         let mut machine = Machine { nspawn: self.start(), leader: 0, tree: self };
         machine.find_leader();
         Some(machine)
