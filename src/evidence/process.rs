@@ -122,12 +122,24 @@ impl Proc {
 
     /// The task with this number, of whatever process; `None` if it is gone or hidden.
     pub fn task(&self, number: u32) -> Option<Process> {
+        self.task_unless(number, |_| false)
+    }
+
+    /// As [`Proc::task`], but of a process that may not change packet filters only what is at hand.
+    pub fn changer(&self, number: u32) -> Option<Process> {
+        self.task_unless(number, |process| !process.is_net_admin)
+    }
+
+    fn task_unless(&self, number: u32, is_enough: impl Fn(&Process) -> bool) -> Option<Process> {
         let task = Task::open(self.root.as_fd(), number)?;
         let exe = task.exe();
         // First what counts: it may be gone in a moment.
         let essentials = task.essentials(number)?;
-        let (cmdline, claims) =
-            (task.file("cmdline", LONGEST_COMMAND), task.file("environ", LONGEST_ENVIRONMENT));
+        if is_enough(&essentials) {
+            return Some(Process { exe, ..essentials });
+        }
+        let cmdline = task.file("cmdline", LONGEST_COMMAND);
+        let claims = task.file("environ", LONGEST_ENVIRONMENT);
         // Another program may have begun between two files.
         let later = task.exe();
         let sure = |text: Option<Vec<u8>>| text.filter(|text| exe == later && !text.is_empty());

@@ -7,6 +7,7 @@
 
 mod auditing;
 mod connector;
+mod follower;
 mod judge;
 mod tasks;
 
@@ -16,15 +17,15 @@ use super::collector::is_thread_of;
 use super::join::{Committed, Join, Joined, Message};
 use super::lore::Lore;
 use super::people::People;
-use super::process::{Proc, Sight, since_boot};
+use super::process::{Ancestry, Proc, Sight, since_boot};
 use super::record::{self, Body};
 use crate::attribute;
 use crate::model::{AuditEvent, Author, Gap, Transaction};
 use auditing::Auditing;
 use chrono::{DateTime, Utc};
-use connector::Connector;
-use judge::Question;
-use rustix::fd::{AsFd, BorrowedFd};
+use follower::Follower;
+use judge::{Found, Question};
+use rustix::fd::BorrowedFd;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,21 +56,18 @@ pub struct Attested {
 #[derive(Debug)]
 pub struct Witness {
     auditing: Auditing,
-    connector: Option<Connector>,
-    connector_needed_until: Option<Instant>,
-    is_connector_refused: bool,
+    follower: Option<Follower>,
+    follower_needed_until: Option<Instant>,
+    is_follower_refused: bool,
     proc: Option<Proc>,
     join: Join<Question>,
     lore: Lore,
-    tasks: Tasks,
     people: People,
     own_exe: Vec<u8>,
     x_tables: VecDeque<AuditEvent>,
     sights: VecDeque<(Arc<Sight>, Instant)>,
     /// Before this, since boot, every transaction has been told of.
     told_until: Duration,
-    /// Up to this, since boot, everything has been heard that the process connector had to say.
-    heard_until: Duration,
     /// How many tasks had ever been started at `told_until`, where that is needed.
     forks: Option<u64>,
     gaps: Vec<Gap>,
@@ -86,13 +84,12 @@ impl Witness {
         });
         let mut witness = Self {
             auditing: Auditing::open(now),
-            connector: None,
-            connector_needed_until: None,
-            is_connector_refused: false,
+            follower: None,
+            follower_needed_until: None,
+            is_follower_refused: false,
             proc: proc.ok(),
             join: Join::default(),
             lore: Lore::default(),
-            tasks: Tasks::default(),
             people: People::in_a_hurry(),
             own_exe: std::env::current_exe()
                 .map(|path| path.into_os_string().into_encoded_bytes())
@@ -100,7 +97,6 @@ impl Witness {
             x_tables: VecDeque::new(),
             sights: VecDeque::new(),
             told_until: since_boot(),
-            heard_until: Duration::ZERO,
             forks: None,
             gaps,
         };
@@ -109,9 +105,9 @@ impl Witness {
         (witness, gaps)
     }
 
-    /// What is to be polled for reading. It changes with [`Self::receive`].
-    pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
-        self.auditing.fd().into_iter().chain(self.connector.as_ref().map(AsFd::as_fd)).collect()
+    /// What is to be polled for reading; `None` where audit cannot be listened to, or no longer.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.auditing.fd()
     }
 
     /// Tells of a transaction; each is to be told of as soon as it is announced, in the kernel's order. Looks at the
@@ -140,11 +136,12 @@ impl Witness {
         let told_until = since_boot().saturating_sub(now.elapsed());
         self.hear_audit(now);
         self.follow_processes(now);
-        self.hear_processes();
-        let oldest = self.join.first_waiting().map_or(told_until, |question| question.after.min(told_until));
-        self.tasks.forget(oldest);
+        if let Some(follower) = &self.follower {
+            let oldest = self.join.first_waiting().map_or(told_until, |question| question.after);
+            follower.forget(oldest.min(self.told_until));
+        }
         self.told_until = told_until;
-        let counts = self.connector.is_none() && !self.auditing.is_whole(now);
+        let counts = self.follower.is_none() && !self.auditing.is_whole(now);
         self.forks = self.proc.as_ref().filter(|_| counts).and_then(Proc::forks);
     }
 
@@ -224,67 +221,35 @@ impl Witness {
         }
     }
 
-    /// Opens the process connector where audit does not tell who it was, and closes it where it does again.
+    /// Follows processes where audit does not tell who it was, and no longer where it does again.
     fn follow_processes(&mut self, now: Instant) {
         if !self.auditing.is_whole(now) {
-            self.connector_needed_until = Some(now + LINGER);
+            self.follower_needed_until = Some(now + LINGER);
         }
-        let is_needed = self.connector_needed_until.is_some_and(|until| now < until) && self.proc.is_some();
-        match (is_needed, self.connector.is_some()) {
-            (true, false) if !self.is_connector_refused => match Connector::open() {
-                Ok(connector) => {
-                    self.connector = Some(connector);
-                    self.tasks.begin(since_boot());
-                }
-                Err(error) => self.lose_connector(&error),
-            },
-            (false, true) => {
-                self.connector = None;
-                self.tasks.end();
-            }
-            _ => {}
+        let is_needed = self.follower_needed_until.is_some_and(|until| now < until);
+        if !is_needed {
+            self.follower = None;
+        } else if self.follower.is_none() && self.proc.is_some() && !self.is_follower_refused {
+            // A second one, which the thread can keep.
+            let started = Proc::open().map_err(|_| EvidenceError::Thread).and_then(Follower::start);
+            self.follower = started.map_err(|error| self.lose_follower(&error)).ok();
+        }
+        let Some(follower) = &self.follower else { return };
+        if follower.take_losses() > 0 {
+            let until = auditing::at(Utc::now());
+            let reason = format!("processes began faster than they were looked at, until {until}");
+            self.gaps.push(gap("process", reason, None));
+        }
+        if let Some(error) = follower.take_failure() {
+            self.lose_follower(&error);
         }
     }
 
-    fn lose_connector(&mut self, error: &EvidenceError) {
-        self.connector = None;
-        self.tasks.end();
-        self.is_connector_refused = true;
+    fn lose_follower(&mut self, error: &EvidenceError) {
+        self.follower = None;
+        self.is_follower_refused = true;
         let hint = "without it, the author of a short-lived program is often unknown while auditing is off";
         self.gaps.push(gap("process", error.to_string(), Some(hint.to_owned())));
-    }
-
-    fn hear_processes(&mut self) {
-        let Some(connector) = &mut self.connector else { return };
-        let heard_until = since_boot();
-        let monotonic = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let monotonic = Duration::new(monotonic.tv_sec.cast_unsigned(), monotonic.tv_nsec as u32);
-        // Time spent suspended, which only one of the two clocks counts.
-        let suspended = heard_until.saturating_sub(monotonic);
-        let (tasks, proc) = (&mut self.tasks, &self.proc);
-        let heard = connector.receive(|mut happened| {
-            happened.at += suspended;
-            tasks.take(&happened, |thread| {
-                let proc = proc.as_ref()?;
-                let process = proc.task_in_short(thread)?;
-                // Whoever may not change a firewall is not looked at any further.
-                let process = if process.is_net_admin { proc.task(thread)? } else { process };
-                Some((process, since_boot()))
-            });
-        });
-        match heard {
-            Ok(false) => {}
-            Ok(true) => {
-                self.tasks.begin(since_boot());
-                let reason = format!(
-                    "processes began faster than they were looked at, until {}",
-                    auditing::at(Utc::now())
-                );
-                self.gaps.push(gap("process", reason, None));
-            }
-            Err(error) => self.lose_connector(&error),
-        }
-        self.heard_until = heard_until;
     }
 
     /// The thread's process as it is now; of one that was there a moment ago, only what may have changed.
@@ -342,19 +307,19 @@ impl Witness {
         attested
     }
 
-    fn by_process(&mut self, question: &Question) -> Author {
-        if question.read_at > self.heard_until {
-            self.hear_processes();
-        }
-        let found = judge::find(question, &self.tasks);
+    fn by_process(&self, question: &Question) -> Author {
+        let found = match &self.follower {
+            Some(follower) => follower.ask(question.read_at, |tasks| judge::find(question, tasks)),
+            None => judge::find(question, &Tasks::default()),
+        };
         let ancestry = match (&found, &question.fresh, &self.proc) {
-            (judge::Found::Certain { process, .. }, Some(fresh), _) if **process == fresh.process => {
+            (Found::Certain { process, .. }, Some(fresh), _) if **process == fresh.process => {
                 fresh.ancestry.clone()
             }
-            (judge::Found::Certain { process, .. }, _, Some(proc)) => {
+            (Found::Certain { process, .. }, _, Some(proc)) => {
                 proc.ancestry(process.ppid, process.session, process.start)
             }
-            _ => super::process::Ancestry::default(),
+            _ => Ancestry::default(),
         };
         judge::author(question, &found, &ancestry, &self.lore, &|uid| self.people.name(uid))
     }

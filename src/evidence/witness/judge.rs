@@ -33,19 +33,19 @@ pub(super) const COARSE: Duration = Duration::from_millis(20);
 
 /// What is made of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Found<'a> {
+pub(super) enum Found {
     /// This process made the transaction.
     Certain {
-        process: &'a Process,
+        process: Box<Process>,
         /// Whether its program is the one that did: it may have started another one since.
         same_program: bool,
     },
     /// One of these may have, or somebody else.
-    Doubtful(Vec<&'a Process>),
+    Doubtful(Vec<Process>),
 }
 
 /// Finds the process.
-pub(super) fn find<'a>(question: &'a Question, tasks: &'a Tasks) -> Found<'a> {
+pub(super) fn find(question: &Question, tasks: &Tasks) -> Found {
     let Question { thread, comm, after, read_at, fresh, came_round, committed_at } = question;
     let whole = tasks.is_whole_since(*after);
     let lives = tasks.with_number(*thread, *after, *read_at);
@@ -62,9 +62,12 @@ pub(super) fn find<'a>(question: &'a Question, tasks: &'a Tasks) -> Found<'a> {
             || if whole { lives.len() <= 1 } else { !came_round }
     };
     match fresh.filter(|process| has_its_number_alone(process)).or_else(from_memory) {
-        Some(process) => Found::Certain { process, same_program: process.comm == *comm },
+        Some(process) => {
+            Found::Certain { process: Box::new(process.clone()), same_program: process.comm == *comm }
+        }
         None => {
-            Found::Doubtful(fresh.into_iter().chain(lives.iter().filter_map(|life| life.seen())).collect())
+            let seen = lives.iter().filter_map(|life| life.seen());
+            Found::Doubtful(fresh.into_iter().chain(seen).cloned().collect())
         }
     }
 }
@@ -73,7 +76,7 @@ pub(super) fn find<'a>(question: &'a Question, tasks: &'a Tasks) -> Found<'a> {
 /// or where a service is known by nothing but a program that may be another one by now.
 pub(super) fn author(
     question: &Question,
-    found: &Found<'_>,
+    found: &Found,
     ancestry: &Ancestry,
     lore: &Lore,
     names: &dyn Fn(u32) -> Option<String>,

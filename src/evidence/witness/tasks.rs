@@ -60,11 +60,6 @@ impl Tasks {
         *self = Self { whole_since: Some(at), ..Self::default() };
     }
 
-    /// Nobody listens any more.
-    pub(super) fn end(&mut self) {
-        *self = Self::default();
-    }
-
     /// Whether everything is known that happened after `when`.
     pub(super) fn is_whole_since(&self, when: Duration) -> bool {
         self.whole_since.is_some_and(|since| since <= when)
@@ -212,7 +207,5 @@ mod tests {
         }
         assert_eq!(tasks.count, 1);
         assert!(!tasks.is_whole_since(ms(5)) && tasks.is_whole_since(ms(10)));
-        tasks.end();
-        assert!(!tasks.is_whole_since(ms(20)));
     }
 }
