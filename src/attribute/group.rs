@@ -53,6 +53,9 @@ fn merged(a: &Author, b: &Author) -> Author {
         cmdline: agreed(&a.cmdline, &b.cmdline),
         unit: agreed(&a.unit, &b.unit),
         remote: agreed(&a.remote, &b.remote),
+        sudo_user: agreed(&a.sudo_user, &b.sudo_user),
+        container: agreed(&a.container, &b.container),
+        parents: if a.parents == b.parents { a.parents.clone() } else { Vec::new() },
         evidence: a.evidence,
         candidates: a.candidates.clone(),
         window: match (a.window, b.window) {

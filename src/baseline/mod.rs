@@ -14,6 +14,7 @@ mod ipset;
 mod layout;
 mod render;
 mod scanner;
+mod splice;
 mod stored;
 
 pub use crate::model::Files;
@@ -24,4 +25,5 @@ pub use context::names as context_names;
 pub use layout::{context_path, is_authored, is_context, is_ruleset};
 pub use render::{RenderError, render};
 pub use scanner::included_paths;
+pub use splice::splice;
 pub use stored::{Bodies, Stored};

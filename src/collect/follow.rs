@@ -3,6 +3,7 @@
 //! The same consistency as in [`super::nftables`], and the same requests; the rules are looked at on a second
 //! thread while the kernel writes the next ones.
 
+use super::rules;
 use super::nftables::{
     ATTEMPTS, NftablesError, READ_ONCE, Wanted, dump, elements, generation, is_gone, pause,
 };
@@ -75,10 +76,13 @@ fn attempt_once(
     ipset: &[RawMessage],
 ) -> Result<(Ruleset, Shared), Stop> {
     let mut follower = Follower::new(outline, ipset);
-    let mut sets = Vec::new();
+    let (mut sets, mut rules) = (Vec::new(), Vec::new());
     for request in [msg::GETTABLE, msg::GETCHAIN, msg::GETSET] {
         let mut messages = Vec::new();
         whole(dump(socket, request, &nfgenmsg(0), &[], &mut messages)?)?;
+        if request == msg::GETCHAIN {
+            rules = rules::requests(&messages);
+        }
         for message in messages {
             follower.add(message.family, message.kind, Attrs(&message.attrs))?;
             if message.kind == msg::NEWSET {
@@ -99,13 +103,20 @@ fn attempt_once(
         }
     }
     let mut unfit = None;
-    let state = socket.dump_beside(kind(msg::GETRULE), &[&nfgenmsg(0)], |message| {
-        let Some((header, attrs)) = message.payload.split_at_checked(nft::NFGENMSG) else { return };
-        if unfit.is_none() {
-            unfit = follower.add_rule(header[0], Attrs(attrs)).err();
-        }
-    })?;
-    whole(state)?;
+    for request in rules {
+        let each = |message: Message<'_>| {
+            let Some((header, attrs)) = message.payload.split_at_checked(nft::NFGENMSG) else { return };
+            if unfit.is_none() {
+                unfit = follower.add_rule(header[0], Attrs(attrs)).err();
+            }
+        };
+        let body: [&[u8]; 2] = [&request.header, &request.attrs];
+        let state = match request.large {
+            true => socket.dump_beside(kind(msg::GETRULE), &body, each),
+            false => socket.dump(kind(msg::GETRULE), &body, each),
+        };
+        whole(state.map_err(|error| gone(error.into()))?)?;
+    }
     match unfit {
         Some(unfit) => Err(unfit.into()),
         None => Ok(follower.finish()?),

@@ -11,6 +11,7 @@ pub mod legacy;
 pub mod links;
 pub mod namespaces;
 pub mod nftables;
+mod rules;
 pub mod sysctl;
 
 use crate::model::{Capture, Gap, Outline, RawMessage, SettingsList};

@@ -4,6 +4,7 @@
 //! transaction interrupted (NLM_F_DUMP_INTR); the reading is repeated until both are clean. Under
 //! constant writes it gives up with an error rather than return a torn state.
 
+use super::rules;
 use crate::model::{Capture, RawMessage};
 use crate::netlink::nft::{self, kind, msg, nfgenmsg};
 use crate::netlink::{AttrWriter, Attrs};
@@ -98,17 +99,24 @@ fn read(socket: &mut Socket) -> Result<(Vec<RawMessage>, Dump), NftablesError> {
             Err(error) => return Err(error),
         }
     }
-    for request in [msg::GETOBJ, msg::GETFLOWTABLE, msg::GETRULE] {
-        match dump(socket, request, &nfgenmsg(0), &[], &mut messages) {
+    let rules = rules::requests(&messages);
+    for request in [msg::GETOBJ, msg::GETFLOWTABLE] {
+        if dump(socket, request, &nfgenmsg(0), &[], &mut messages)? == Dump::Interrupted {
+            return Ok((messages, Dump::Interrupted));
+        }
+    }
+    for request in rules {
+        match dump(socket, msg::GETRULE, &request.header, &request.attrs, &mut messages) {
             Ok(Dump::Whole) => {}
-            Ok(Dump::Interrupted) => return Ok((messages, Dump::Interrupted)),
-            Err(error) => return Err(error),
+            // A chain that went away between the two dumps.
+            Err(error) if !is_gone(&error) => return Err(error),
+            Ok(Dump::Interrupted) | Err(_) => return Ok((messages, Dump::Interrupted)),
         }
     }
     Ok((messages, Dump::Whole))
 }
 
-/// Whether the kernel says that there is no such set.
+/// Whether the kernel says that there is no such set or chain.
 pub(super) fn is_gone(error: &NftablesError) -> bool {
     const ENOENT: i32 = 2;
     matches!(error, NftablesError::Socket(SocketError::Refused(reason)) if reason.raw_os_error() == Some(ENOENT))
