@@ -17,7 +17,11 @@ pub fn splice(
     text: &dyn Fn(&Name, usize) -> Option<String>,
 ) -> Option<Vec<u8>> {
     let same_heads = before.chains.len() == after.chains.len()
-        && before.chains.iter().zip(&after.chains).all(|(old, new)| old.0 == new.0 && old.1.attrs == new.1.attrs);
+        && before
+            .chains
+            .iter()
+            .zip(&after.chains)
+            .all(|(old, new)| old.0 == new.0 && old.1.attrs == new.1.attrs);
     let same_rest = before.attrs == after.attrs
         && before.sets == after.sets
         && before.objects == after.objects
@@ -50,9 +54,8 @@ fn rules_of(lines: &[String], name: &Name, count: usize) -> Option<(usize, usize
     let head = format!("\tchain {name} {{");
     let start = lines.iter().position(|line| *line == head)? + 1;
     let end = start + lines.get(start..)?.iter().position(|line| line == "\t}")?;
-    let is_head = |line: &String| {
-        ["\t\ttype ", "\t\tcomment ", "\t\tflags "].iter().any(|word| line.starts_with(word))
-    };
+    let is_head =
+        |line: &String| ["\t\ttype ", "\t\tcomment ", "\t\tflags "].iter().any(|word| line.starts_with(word));
     let heads = lines.get(start..end)?.iter().take_while(|line| is_head(line)).count();
     let rules = lines.get(start + heads..end)?;
     let is_rule = |line: &String| line.strip_prefix("\t\t").is_some_and(is_one_line);
@@ -74,7 +77,8 @@ mod tests {
                         priority filter; policy accept;\n\t\tcomment \"x\"\n\t\tone\n\t\ttwo\n\t}\n\n\tchain b {\n\t\tthree\n\t}\n}";
 
     fn table(a: &[&str], b: &[&str]) -> Table {
-        let rule = |text: &&str| Rule { digest: Digest::of([text.as_bytes()]), attrs: text.as_bytes().into() };
+        let rule =
+            |text: &&str| Rule { digest: Digest::of([text.as_bytes()]), attrs: text.as_bytes().into() };
         let chain = |rules: &[&str]| Chain { rules: rules.iter().map(rule).collect(), ..Chain::default() };
         let chains = [("a", chain(a)), ("b", chain(b))];
         let chains = chains.into_iter().map(|(name, chain)| (Name(name.into()), chain)).collect();
@@ -83,7 +87,12 @@ mod tests {
 
     fn spliced(file: &str, before: &Table, after: &Table) -> Option<String> {
         let text = |name: &Name, place: usize| {
-            after.chains.get(name)?.rules.get(place).map(|rule| String::from_utf8_lossy(&rule.attrs).into_owned())
+            after
+                .chains
+                .get(name)?
+                .rules
+                .get(place)
+                .map(|rule| String::from_utf8_lossy(&rule.attrs).into_owned())
         };
         let content = splice(&captured(file), before, after, &text)?;
         captured_text(&content).map(str::to_owned)

@@ -3,10 +3,10 @@
 //! The same consistency as in [`super::nftables`], and the same requests; the rules are looked at on a second
 //! thread while the kernel writes the next ones.
 
-use super::rules;
 use super::nftables::{
     ATTEMPTS, NftablesError, READ_ONCE, Wanted, dump, elements, generation, is_gone, pause,
 };
+use super::rules;
 use crate::model::outline::Shared;
 use crate::model::{Outline, RawMessage, Ruleset};
 use crate::netlink::nft::{self, kind, msg, nfgenmsg};

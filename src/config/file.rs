@@ -2,6 +2,7 @@
 
 use super::error::ConfigError;
 use super::nearest::nearest;
+use super::notify::{self, NotifySettings};
 use super::values::{NetnsForm, NetnsRef};
 use crate::model::HostName;
 use serde::Deserialize;
@@ -12,8 +13,8 @@ use std::time::Duration;
 use toml::{Spanned, Value};
 
 /// Every key of the file.
-pub(super) const KEYS: [&str; 6] =
-    ["repo", "host", "netns", "audit_log", "tool_timeout_seconds", "full_look_hours"];
+pub(super) const KEYS: [&str; 7] =
+    ["repo", "host", "netns", "audit_log", "tool_timeout_seconds", "full_look_hours", "notify"];
 
 /// Longest time that one run of a tool may be given, in seconds.
 const LONGEST_TIMEOUT: u64 = 3600;
@@ -29,6 +30,7 @@ pub(super) struct ConfigFile {
     pub audit_log: Option<PathBuf>,
     pub tool_timeout: Option<Duration>,
     pub full_look: Option<Duration>,
+    pub notify: NotifySettings,
 }
 
 /// The file's shape, before its values are checked.
@@ -74,10 +76,14 @@ impl ConfigFile {
                 line: line_of(bytes, key.span().start),
                 key: key.get_ref().clone(),
                 nearest: nearest(key.get_ref(), &KEYS),
+                valid: &KEYS,
             });
         }
         let raw: Raw = toml::from_str(text).map_err(syntax)?;
-        Checker { path, bytes }.check(raw)
+        // Set by systemd where a unit has LoadCredential= (systemd.exec(5)).
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let notify = notify::read(path, text, credentials.as_deref())?;
+        Ok(ConfigFile { notify, ..Checker { path, bytes }.check(raw)? })
     }
 }
 
@@ -114,6 +120,7 @@ impl Checker<'_> {
                 0..=LONGEST_HOURS => Ok(Duration::from_secs(hours * 3600)),
                 _ => Err(format!("{hours} is not between 0 and {LONGEST_HOURS}")),
             })?,
+            notify: NotifySettings::default(),
         })
     }
 
@@ -136,7 +143,12 @@ impl Checker<'_> {
     }
 
     fn error(&self, key: &'static str, offset: usize, reason: String) -> ConfigError {
-        ConfigError::Value { path: self.path.to_owned(), line: line_of(self.bytes, offset), key, reason }
+        ConfigError::Value {
+            path: self.path.to_owned(),
+            line: line_of(self.bytes, offset),
+            key: key.to_owned(),
+            reason,
+        }
     }
 }
 
@@ -145,7 +157,7 @@ fn relative(path: &Path) -> String {
 }
 
 /// The line, from 1, that holds the byte at `offset`.
-fn line_of(bytes: &[u8], offset: usize) -> usize {
+pub(super) fn line_of(bytes: &[u8], offset: usize) -> usize {
     1 + bytes[..offset.min(bytes.len())].iter().filter(|byte| **byte == b'\n').count()
 }
 
@@ -186,7 +198,7 @@ mod tests {
         );
         assert_eq!(
             error(b"[webhook]\nurl = 'x'\n"),
-            "c.toml:1: unknown key \"webhook\" | valid keys: repo, host, netns, audit_log, tool_timeout_seconds, full_look_hours"
+            "c.toml:1: unknown key \"webhook\" | valid keys: repo, host, netns, audit_log, tool_timeout_seconds, full_look_hours, notify"
         );
     }
 

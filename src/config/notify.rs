@@ -14,7 +14,9 @@ pub use http::{HttpUrl, Proof};
 pub use mail::{MailSettings, MailTls};
 pub(super) use read::read;
 pub use secret::{Secret, SecretError};
-pub use sinks::{AlertmanagerSettings, CommandSettings, SinkKind, SinkSettings, SyslogTarget, WebhookSettings};
+pub use sinks::{
+    AlertmanagerSettings, CommandSettings, SinkKind, SinkSettings, SyslogTarget, WebhookSettings,
+};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,17 +41,11 @@ pub struct QueueBounds {
     pub alerts: u64,
     /// Bytes of all files of waiting alerts.
     pub bytes: u64,
-    /// How old a waiting alert may become.
-    pub age: Duration,
 }
 
 impl Default for NotifySettings {
     fn default() -> Self {
-        let bounds = QueueBounds {
-            alerts: 10_000,
-            bytes: 64 << 20,
-            age: Duration::from_secs(7 * 24 * 3600),
-        };
+        let bounds = QueueBounds { alerts: 10_000, bytes: 64 << 20 };
         Self { sinks: Vec::new(), textfile: None, time_limit: Duration::from_secs(10), bounds }
     }
 }

@@ -3,6 +3,7 @@
 use super::args::{ColorChoice, Format, GlobalArgs};
 use super::error::ConfigError;
 use super::file::ConfigFile;
+use super::notify::NotifySettings;
 use super::values::NetnsRef;
 use crate::model::HostName;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,8 @@ pub struct Settings {
     pub tool_timeout: Duration,
     /// How long an unchanged generation may stand for a full look.
     pub full_look_every: Duration,
+    /// Who is told of what is recorded.
+    pub notify: NotifySettings,
     /// The form of the result.
     pub format: Format,
     /// When colours are used.
@@ -107,6 +110,7 @@ impl Settings {
             audit_log: file.audit_log.unwrap_or_else(|| PathBuf::from(DEFAULT_AUDIT_LOG)),
             tool_timeout: file.tool_timeout.unwrap_or(DEFAULT_TOOL_TIMEOUT),
             full_look_every: file.full_look.unwrap_or(DEFAULT_FULL_LOOK),
+            notify: file.notify,
             format: args.format,
             color: args.color,
             verbosity: match (args.quiet, args.verbose) {

@@ -279,6 +279,7 @@ impl Live {
             audit_log: self.repo.path().to_owned(),
             tool_timeout: Duration::from_secs(30),
             full_look_every: Duration::from_secs(3600),
+            notify: fwdrift::config::NotifySettings::default(),
             format: Format::Text,
             color: ColorChoice::Never,
             verbosity: Verbosity::Normal,

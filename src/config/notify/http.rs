@@ -31,7 +31,9 @@ impl HttpUrl {
         }
         let authority = rest.split(['/', '?']).next().unwrap_or_default();
         if authority.contains('@') {
-            return Err("a user or password in a URL ends up in logs: give them in keys of their own".to_owned());
+            return Err(
+                "a user or password in a URL ends up in logs: give them in keys of their own".to_owned()
+            );
         }
         let (host, port) = split_port(authority).ok_or_else(|| format!("{text:?} has no usable host"))?;
         if host.is_empty() || port.is_some_and(|port| port.parse::<u16>().is_err()) {

@@ -54,7 +54,9 @@ impl MailSettings {
     pub(super) fn read(table: &Table<'_>) -> Result<Self, ConfigError> {
         let server = table.required("server", "\"mail.example.org\"")?;
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-:_".contains(&byte);
-        if !server.bytes().all(is_name) || (server.contains(':') && server.parse::<std::net::IpAddr>().is_err()) {
+        if !server.bytes().all(is_name)
+            || (server.contains(':') && server.parse::<std::net::IpAddr>().is_err())
+        {
             return Err(table.error("server", "it is no name or address; the port has a key of its own"));
         }
         let tls = match table.text("tls")?.as_deref() {
@@ -101,7 +103,11 @@ fn check_address(text: &str) -> Result<(), String> {
     let wrong = || format!("{text:?} is not a mail address: write \"name@example.org\"");
     let (local, domain) = text.rsplit_once('@').ok_or_else(wrong)?;
     let is_plain = |c: char| c.is_ascii_graphic() && !"<>()[]:;,\\\"@".contains(c);
-    match !local.is_empty() && !domain.is_empty() && local.chars().all(is_plain) && domain.chars().all(is_plain) {
+    match !local.is_empty()
+        && !domain.is_empty()
+        && local.chars().all(is_plain)
+        && domain.chars().all(is_plain)
+    {
         true => Ok(()),
         false => Err(wrong()),
     }

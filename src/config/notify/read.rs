@@ -2,7 +2,9 @@
 
 use super::http::{HttpUrl, Proof};
 use super::mail::MailSettings;
-use super::sinks::{AlertmanagerSettings, CommandSettings, SinkKind, SinkSettings, SyslogTarget, WebhookSettings};
+use super::sinks::{
+    AlertmanagerSettings, CommandSettings, SinkKind, SinkSettings, SyslogTarget, WebhookSettings,
+};
 use super::table::{Source, Table};
 use super::{NotifySettings, QueueBounds};
 use crate::config::error::ConfigError;
@@ -24,7 +26,6 @@ const KEYS: &[&str] = &[
     "time_limit_seconds",
     "queue_alerts",
     "queue_megabytes",
-    "queue_days",
 ];
 
 /// The numbers of RFC 5424's facilities under syslog.conf(5)'s names.
@@ -46,8 +47,9 @@ const FACILITIES: [(&str, u8); 13] = [
 
 /// An attempt that takes longer than this is no attempt.
 const LONGEST_ATTEMPT: u64 = 600;
-/// Whoever waits for a webhook longer than this waits for nothing.
+/// Whoever waits longer than this for an answer waits for nothing; mail servers make a virtue of being slow.
 const ATTEMPT: Duration = Duration::from_secs(8);
+const MAIL_ATTEMPT: Duration = Duration::from_secs(30);
 
 /// Reads `[notify]` out of a file's text, which is known to be TOML.
 pub(in crate::config) fn read(
@@ -68,13 +70,12 @@ pub(in crate::config) fn read(
         let several = found.len() > 1;
         for value in found {
             let table = Table::of(source, &format!("notify.{name}"), value, keys)?;
-            settings.sinks.push(sink(name, &table, several)?);
+            let sink = sink(name, &table, several)?;
+            if settings.sinks.iter().any(|other| other.name == sink.name) {
+                return Err(table.error("name", "another webhook has this name"));
+            }
+            settings.sinks.push(sink);
         }
-    }
-    let mut names: Vec<&str> = settings.sinks.iter().map(|sink| sink.name.as_str()).collect();
-    names.sort_unstable();
-    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(notify.error("webhook", format!("two webhooks have the same name {:?}", twice[0])));
     }
     settings.textfile = textfile(source, &notify)?;
     limits(&notify, &mut settings)?;
@@ -173,7 +174,8 @@ fn sink(table_name: &str, table: &Table<'_>, several: bool) -> Result<SinkSettin
         None => table_name.to_owned(),
     };
     let timeout = table.number("timeout_seconds", 1..=LONGEST_ATTEMPT)?.map(Duration::from_secs);
-    Ok(SinkSettings { name, kinds: kinds(table)?, timeout: timeout.unwrap_or(ATTEMPT), kind })
+    let usual = if table_name == "mail" { MAIL_ATTEMPT } else { ATTEMPT };
+    Ok(SinkSettings { name, kinds: kinds(table)?, timeout: timeout.unwrap_or(usual), kind })
 }
 
 fn is_plain(name: &str) -> bool {
@@ -274,9 +276,6 @@ fn limits(notify: &Table<'_>, settings: &mut NotifySettings) -> Result<(), Confi
     settings.bounds = QueueBounds {
         alerts: notify.number("queue_alerts", 1..=1_000_000)?.unwrap_or(usual.alerts),
         bytes: notify.number("queue_megabytes", 1..=10_000)?.map_or(usual.bytes, |megabytes| megabytes << 20),
-        age: notify
-            .number("queue_days", 1..=365)?
-            .map_or(usual.age, |days| Duration::from_secs(days * 24 * 3600)),
     };
     Ok(())
 }

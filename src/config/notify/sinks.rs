@@ -182,7 +182,9 @@ mod tests {
         assert_eq!(SyslogTarget::parse("udp://192.0.2.7"), udp("192.0.2.7", 514));
         assert_eq!(SyslogTarget::parse("tcp://log.example.org:6514"), tcp("log.example.org", 6514));
         assert_eq!(SyslogTarget::parse("tcp://[::1]"), tcp("::1", 601));
-        for text in ["", "log", "udp://", "tls://x", "udp://x:0", "udp://x:99999", "tcp://a b", "udp:///dev/log"] {
+        for text in
+            ["", "log", "udp://", "tls://x", "udp://x:0", "udp://x:99999", "tcp://a b", "udp:///dev/log"]
+        {
             assert!(SyslogTarget::parse(text).is_err(), "{text}");
         }
     }
