@@ -173,6 +173,9 @@ impl<'t> Delivery<'t> {
             Ok(()) => {
                 self.report.sent += n;
                 self.report.dropped += dropped;
+                if self.report.refused == 0 {
+                    (self.report.error, self.report.is_news) = (None, false);
+                }
                 self.advance(through, together, |position| {
                     position.delivered += n;
                     position.dropped += dropped;
