@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod model;
 pub mod netlink;
 pub mod normalise;
+pub mod notify;
 pub mod pipeline;
 pub mod policy;
 pub mod record;

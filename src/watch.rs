@@ -49,8 +49,8 @@ impl WatchError {
 
 /// What `watch` tells the one that runs it.
 pub trait Report {
-    /// Events were recorded.
-    fn recorded(&mut self, recorded: &Recorded);
+    /// A turn ended well; it may have recorded events.
+    fn looked(&mut self, recorded: &Recorded);
     /// A turn failed; it will be tried again.
     fn failed(&mut self, error: &PipelineError);
     /// Something cannot be seen, or can be seen again.
@@ -234,9 +234,7 @@ impl Watch {
             report.gaps(&recorded.result.gaps);
             self.gaps.clone_from(&recorded.result.gaps);
         }
-        if !recorded.events.is_empty() {
-            report.recorded(&recorded);
-        }
+        report.looked(&recorded);
     }
 
     fn reload(&mut self, report: &mut dyn Report) -> Result<(), WatchError> {

@@ -1,9 +1,11 @@
 //! `fwdrift watch`.
 
+use super::alerts::Alerts;
 use super::output::{Output, complain};
 use super::record::text;
 use crate::config::{Format, GlobalArgs, Settings, Verbosity};
 use crate::model::Gap;
+use crate::notify::Summary;
 use crate::pipeline::{PipelineError, Recorded};
 use crate::service::Service;
 use crate::watch::{Report, watch};
@@ -13,8 +15,11 @@ use crate::watch::{Report, watch};
 pub fn run(settings: Settings, args: &GlobalArgs, output: &mut Output) -> anyhow::Result<u8> {
     settings.require_format("watch", &[Format::Text])?;
     let mut service = Service::start()?;
-    let mut said = Said { args, output, error: None, gaps: Vec::new() };
-    watch(settings, &mut service, &mut said)?;
+    let alerts = Alerts::open(&settings).in_background();
+    let mut said = Said { args, output, alerts, error: None, gaps: Vec::new() };
+    let ended = watch(settings, &mut service, &mut said);
+    said.alerts.stop();
+    ended?;
     Ok(0)
 }
 
@@ -22,13 +27,19 @@ pub fn run(settings: Settings, args: &GlobalArgs, output: &mut Output) -> anyhow
 struct Said<'a> {
     args: &'a GlobalArgs,
     output: &'a mut Output,
+    alerts: Alerts,
     error: Option<String>,
     gaps: Vec<Gap>,
 }
 
 impl Report for Said<'_> {
-    fn recorded(&mut self, recorded: &Recorded) {
+    fn looked(&mut self, recorded: &Recorded) {
         self.error = None;
+        let Recorded { result, events } = recorded;
+        self.alerts.queue(&result.host, events, Some(&Summary::of(result)), &self.output.options());
+        if events.is_empty() {
+            return;
+        }
         let text = text(recorded, Verbosity::Quiet, &self.output.options());
         if let Err(error) = self.output.print(&text) {
             // The ledger has it; a reader who went away is no reason to stop watching.
@@ -58,7 +69,10 @@ impl Report for Said<'_> {
     fn reload(&mut self) -> Option<Settings> {
         let settings = Settings::resolve(self.args).map_err(anyhow::Error::from);
         match settings.and_then(super::with_found_netns) {
-            Ok(settings) => Some(settings),
+            Ok(settings) => {
+                self.alerts = Alerts::open(&settings).in_background();
+                Some(settings)
+            }
             Err(error) => {
                 complain(&super::message(&error));
                 complain("fwdrift: the configuration is as before\n");

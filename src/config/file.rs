@@ -2,6 +2,7 @@
 
 use super::error::ConfigError;
 use super::nearest::nearest;
+use super::notify::{self, NotifySettings};
 use super::values::{NetnsForm, NetnsRef};
 use crate::model::HostName;
 use serde::Deserialize;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use toml::{Spanned, Value};
 
 /// Every key of the file.
-pub(super) const KEYS: [&str; 8] = [
+pub(super) const KEYS: [&str; 9] = [
     "repo",
     "host",
     "netns",
@@ -21,6 +22,7 @@ pub(super) const KEYS: [&str; 8] = [
     "full_look_hours",
     "checkpoint_minutes",
     "watch",
+    "notify",
 ];
 /// Every key of its table `[watch]`.
 const WATCH_KEYS: [&str; 1] = ["poll_seconds"];
@@ -45,6 +47,7 @@ pub(super) struct ConfigFile {
     pub full_look: Option<Duration>,
     pub checkpoint: Option<Duration>,
     pub poll: Option<Duration>,
+    pub notify: NotifySettings,
 }
 
 /// The file's shape, before its values are checked.
@@ -98,7 +101,10 @@ impl ConfigFile {
         checker.known(&toml::from_str(text).map_err(syntax)?, &KEYS)?;
         let tables: Tables = toml::from_str(text).map_err(syntax)?;
         checker.known(&tables.watch.unwrap_or_default(), &WATCH_KEYS)?;
-        checker.check(toml::from_str(text).map_err(syntax)?)
+        // Set by systemd where a unit has LoadCredential= (systemd.exec(5)).
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let notify = notify::read(path, text, credentials.as_deref())?;
+        Ok(ConfigFile { notify, ..checker.check(toml::from_str(text).map_err(syntax)?)? })
     }
 }
 
@@ -157,6 +163,7 @@ impl Checker<'_> {
                     _ => Err(format!("{seconds} is not between 1 and {LONGEST_POLL}")),
                 }
             })?,
+            notify: NotifySettings::default(),
         })
     }
 
@@ -179,7 +186,12 @@ impl Checker<'_> {
     }
 
     fn error(&self, key: &'static str, offset: usize, reason: String) -> ConfigError {
-        ConfigError::Value { path: self.path.to_owned(), line: line_of(self.bytes, offset), key, reason }
+        ConfigError::Value {
+            path: self.path.to_owned(),
+            line: line_of(self.bytes, offset),
+            key: key.to_owned(),
+            reason,
+        }
     }
 }
 
@@ -188,7 +200,7 @@ fn relative(path: &Path) -> String {
 }
 
 /// The line, from 1, that holds the byte at `offset`.
-fn line_of(bytes: &[u8], offset: usize) -> usize {
+pub(super) fn line_of(bytes: &[u8], offset: usize) -> usize {
     1 + bytes[..offset.min(bytes.len())].iter().filter(|byte| **byte == b'\n').count()
 }
 
@@ -230,7 +242,7 @@ mod tests {
         );
         assert_eq!(
             error(b"[webhook]\nurl = 'x'\n"),
-            "c.toml:1: unknown key \"webhook\" | valid keys: repo, host, netns, audit_log, tool_timeout_seconds, full_look_hours, checkpoint_minutes, watch"
+            "c.toml:1: unknown key \"webhook\" | valid keys: repo, host, netns, audit_log, tool_timeout_seconds, full_look_hours, checkpoint_minutes, watch, notify"
         );
         assert_eq!(
             error(b"host = 'a'\n[watch]\npoll_second = 1\n"),

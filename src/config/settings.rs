@@ -3,6 +3,7 @@
 use super::args::{ColorChoice, Format, GlobalArgs};
 use super::error::ConfigError;
 use super::file::ConfigFile;
+use super::notify::NotifySettings;
 use super::values::NetnsRef;
 use crate::model::HostName;
 use std::path::{Path, PathBuf};
@@ -59,6 +60,8 @@ pub struct Settings {
     pub checkpoint_every: Duration,
     /// How often `watch` looks at what announces no change.
     pub poll_every: Duration,
+    /// Who is told of what is recorded.
+    pub notify: NotifySettings,
     /// The form of the result.
     pub format: Format,
     /// When colours are used.
@@ -117,6 +120,7 @@ impl Settings {
             full_look_every: file.full_look.unwrap_or(DEFAULT_FULL_LOOK),
             checkpoint_every: file.checkpoint.unwrap_or(DEFAULT_CHECKPOINT),
             poll_every: file.poll.unwrap_or(DEFAULT_POLL),
+            notify: file.notify,
             format: args.format,
             color: args.color,
             verbosity: match (args.quiet, args.verbose) {

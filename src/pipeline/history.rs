@@ -6,7 +6,8 @@ use crate::compare::{Difference, Fingerprint, Known};
 use crate::config::Settings;
 use crate::evidence::{self, AuditSource, History, People};
 use crate::model::{
-    AuditEvent, Author, Change, ChangeKind, Family, Gap, Name, ObjectKind, Ruleset, Set, Source, TableKey, Window,
+    AuditEvent, Author, Change, ChangeKind, Family, Gap, Name, ObjectKind, Ruleset, Set, Source, TableKey,
+    Window,
 };
 use crate::netlink::nft::set::F_TIMEOUT;
 use crate::normalise::touched::{Act, Thing, Touch};
@@ -125,7 +126,9 @@ impl Trail {
     /// Tells a rule that one author removed apart from one that another added: to a comparison of two states, that is
     /// one rule which was modified.
     pub fn tell(&self, known: &mut Known) {
-        for (table, chain, put, digest) in self.watched.iter().flat_map(|watched| rules_of_several(&watched.deeds)) {
+        for (table, chain, put, digest) in
+            self.watched.iter().flat_map(|watched| rules_of_several(&watched.deeds))
+        {
             let kind = if put { ChangeKind::Added } else { ChangeKind::Removed };
             known.tell(&table, &chain, kind, &digest);
         }
@@ -328,7 +331,8 @@ fn rules_of_several(deeds: &[Deed]) -> Vec<(TableKey, String, bool, String)> {
             // A rule that one transaction replaced is one that was modified.
             let is_other = |other: &&Touch| other.table == touch.table && other.act != touch.act;
             let other = deed.touches.iter().filter(is_other);
-            let replaced = other.map(|other| &other.thing).any(|thing| *thing == Thing::Rule(chain.clone(), *handle));
+            let replaced =
+                other.map(|other| &other.thing).any(|thing| *thing == Thing::Rule(chain.clone(), *handle));
             if of_several && !replaced {
                 let put = touch.act != Act::Removed;
                 found.push((touch.table.clone(), chain.to_string(), put, digest.to_string()));

@@ -22,9 +22,9 @@ use crate::model::{
 use crate::netlink::Attrs;
 use crate::netlink::nft::{msg, rule};
 use crate::normalise::advance::advance;
-use crate::normalise::{deeds, normalise};
 use crate::normalise::scope::{Part, Scope, restrict};
 use crate::normalise::scoped::{Scoped, Writers, put};
+use crate::normalise::{deeds, normalise};
 use crate::record::Memory;
 use crate::sys::netns::Netns;
 use chrono::Utc;
@@ -396,7 +396,8 @@ pub(super) fn transients(
             ..change.clone()
         };
         let told = deeds.iter().filter_map(|deed| Some((deed, texts.get(&generation_of(deed))?)));
-        let changes = told.flat_map(|(deed, changes)| changes.iter().map(move |change| by_this(deed, change)));
+        let changes =
+            told.flat_map(|(deed, changes)| changes.iter().map(move |change| by_this(deed, change)));
         let changes = changes.collect();
         let event = make(EventKind::Transient);
         let time = time.unwrap_or(event.time);

@@ -76,7 +76,7 @@ impl Ear {
 
     /// What poll(2) is to wait for.
     pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
-        [self.transactions.as_fd()].into_iter().chain(self.witness.fds()).collect()
+        [self.transactions.as_fd()].into_iter().chain(self.witness.fd()).collect()
     }
 
     /// Takes all that has come.

@@ -281,6 +281,7 @@ impl Live {
             checkpoint_every: Duration::from_secs(86400),
             full_look_every: Duration::from_secs(3600),
             poll_every: Duration::from_secs(10),
+            notify: fwdrift::config::NotifySettings::default(),
             format: Format::Text,
             color: ColorChoice::Never,
             verbosity: Verbosity::Normal,

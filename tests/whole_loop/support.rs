@@ -102,6 +102,11 @@ impl Host {
         self.audit = Some((Collector::start(self.netns.as_fd(), log).unwrap(), auditing));
     }
 
+    /// What collects the audit records, where auditing is on.
+    pub fn collector(&self) -> Option<&Collector> {
+        self.audit.as_ref().map(|(collector, _)| collector)
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -166,7 +171,7 @@ impl Host {
     /// Runs the program from the test's own namespace, after the audit records have come.
     #[track_caller]
     pub fn run(&self, args: &[&str]) -> Run {
-        if let Some((collector, _)) = &self.audit {
+        if let Some(collector) = self.collector() {
             assert!(collector.settle().unwrap(), "an audit event did not come");
         }
         self.command(args).output().unwrap().into()
