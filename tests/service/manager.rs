@@ -164,6 +164,19 @@ fn a_manager_that_is_gone_is_no_error() {
 }
 
 #[test]
+fn a_manager_that_stopped_listening_keeps_nobody_from_working_and_ending() {
+    // A ping a millisecond soon fills the socket, from which nothing is read.
+    let managed = Managed::start(Some((Duration::from_millis(2), For::It)));
+    managed.wait_for("READY");
+    std::thread::sleep(Duration::from_millis(500));
+    let asked = Instant::now();
+    managed.signal("-TERM");
+    let (code, said) = managed.end();
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+}
+
+#[test]
 fn a_second_sigterm_ends_a_process_that_does_not_come_round() {
     let managed = Managed::start(None);
     managed.wait_for("READY");

@@ -126,9 +126,13 @@ fn watch_sees_the_login_the_command_line_and_the_unit_of_others_but_not_into_the
     let read = "for file in loginuid sessionid cgroup cmdline comm stat status; do \
                 cat /proc/$$1/$$file | tr '\\\\0' ' ' || echo no $$file; done; \
                 for link in exe cwd ns/net; do readlink /proc/$$1/$$link || echo no $$link; done";
-    let seen = run_within(&machine, SERVICES[1], "", &format!("/bin/sh -c \"{read}\" sh {pid}"));
+    let command = format!("/bin/sh -c \"{read}\" sh {pid}");
+    let seen = run_within(&machine, SERVICES[1], "", &command);
     assert!(seen.contains("other.service") && seen.contains("sleep 600"), "{seen}");
     assert!(seen.ends_with("no exe\nno cwd\nno ns/net\n") && seen.matches("no ").count() == 3, "{seen}");
+    let drop_in = std::fs::read_to_string(shipped("fwdrift-processes.conf")).unwrap();
+    let seen = run_within(&machine, SERVICES[1], &drop_in, &command);
+    assert!(seen.contains("/sleep\n/\nnet:["), "{seen}");
 }
 
 #[test]
