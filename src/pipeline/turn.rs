@@ -35,7 +35,7 @@ const ATTEMPTS: usize = 5;
 /// How many passing transactions of one turn are told in words; each takes a scratch namespace, some 15 ms.
 const TEXTS: usize = 25;
 /// The generations that one event lists as missing.
-const LISTED: u32 = 4096;
+const LISTED: u32 = 1 << 16;
 
 /// A transaction that was heard of: who made it, what it touched, and what of the ruleset may look different now.
 #[derive(Clone, Debug)]
@@ -415,7 +415,8 @@ fn unheard(
     used: &BTreeSet<u32>,
     make: impl Fn(EventKind) -> Event,
 ) -> Option<Event> {
-    let generations: Vec<u32> = watched.missing.iter().filter(|missing| !used.contains(missing)).copied().collect();
+    let generations: Vec<u32> =
+        watched.missing.iter().filter(|missing| !used.contains(missing)).copied().collect();
     let (first, last) = (generations.first()?, generations.last()?);
     let (author, time, _) = checked.trail.of_everything();
     if author.is_known() || !author.candidates.is_empty() {

@@ -18,8 +18,9 @@ use rustix::fd::{AsFd, BorrowedFd};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// How long a turn waits for the announcement of what it has read already.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// How long a turn waits for the announcements of what it has read already, and for their authors: longer than the
+/// witness takes to say that it does not know, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What touches no transaction.
 #[derive(Debug, Default)]

@@ -54,14 +54,14 @@ fn when_nothing_happens_it_sleeps() {
         let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
     };
-    // The tests beside this one may switch auditing.
-    let quietest = (0..5)
+    // The tests beside this one make audit records, which it hears.
+    let quietest = (0..40)
         .map(|_| {
             let before = wakes();
             std::thread::sleep(Duration::from_millis(500));
             wakes() - before
         })
-        .min();
-    assert!(quietest <= Some(1), "woke up {quietest:?} times in half a second");
+        .find(|wakes| *wakes <= 1);
+    assert!(quietest.is_some(), "it never slept for half a second");
     watching.stop();
 }
