@@ -26,8 +26,11 @@ impl Devices {
         let told = self.names(announced);
         match act {
             Act::Put => {
-                let new: Vec<Vec<u8>> = told.into_iter().filter(|name| !devices.contains(name)).collect();
-                devices.extend(new);
+                // The kernel puts them before the others (`nf_tables_commit`, list_splice).
+                let mut new = told;
+                new.retain(|name| !devices.contains(name));
+                new.append(&mut devices);
+                devices = new;
             }
             Act::Removed => devices.retain(|name| !told.contains(name)),
         }

@@ -94,7 +94,7 @@ fn rule(op: &Op, table: &ModelTable) -> String {
         12 => format!("log prefix \"a{n}\" meta mark set {n}"),
         13 => format!("tcp dport . tcp sport {{ 1 . {n}, 2 . 3 }} accept"),
         14 => "ct state established,related accept".to_owned(),
-        15 => format!("meta mark {n} goto {{ meta mark 1 jump {{ drop; }}; }}"),
+        15 => format!("meta mark {n} goto {{ meta mark 1 drop; }}"),
         16 => format!("tcp dport @d{} counter", n % 2),
         _ => format!("meta mark set tcp dport map {{ {} : 1, 2000-3000 : 2 }}", 10 + n),
     }
