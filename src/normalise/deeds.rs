@@ -89,8 +89,10 @@ pub struct Deeds {
 /// Reads a transaction's messages, in a namespace where the sets of ipset have these names (by index).
 pub fn deeds(messages: &[RawMessage], ipset: &BTreeMap<u16, Name>) -> Deeds {
     let mut reader = Reader { ipset, tables: BTreeMap::new(), deeds: Vec::new() };
-    let read = messages.iter().map(|message| reader.message(message));
-    let complete = read.fold(true, |complete, read| complete && read.is_ok());
+    let mut complete = true;
+    for message in messages {
+        complete &= reader.message(message).is_ok();
+    }
     Deeds { deeds: reader.deeds, complete }
 }
 
@@ -224,8 +226,8 @@ impl Reader<'_> {
     fn set(&mut self, table: TableKey, act: Act, attrs: Attrs<'_>) -> Result<(), Malformed> {
         let name = name_in(attrs, nft::set::NAME)?;
         if act == Act::Removed {
-            let own = self.tables.get_mut(&table);
-            if !own.is_some_and(|own| own.sets.remove(&name).is_some()) {
+            let own = self.tables.get_mut(&table).and_then(|own| own.sets.remove(&name));
+            if own.is_none() {
                 self.push(table, act, On::Set(name, None));
             }
             return Ok(());
