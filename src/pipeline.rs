@@ -19,7 +19,7 @@ use approval::{choose, lasting, with_other_files};
 use context::with_context_of;
 use events::{append, append_failure};
 use glance::{Glanced, glance};
-use look::{examine, open_netns};
+use look::examine;
 use std::path::PathBuf;
 
 mod all;
@@ -34,14 +34,16 @@ mod history;
 mod last;
 mod look;
 mod sides;
+mod turn;
 
 pub use all::{check_all, init_all, record_all};
 pub use approval::{Request, Selection, counted, subject};
 pub use boot::next_boot;
 pub use diff::diff;
 pub use error::PipelineError;
-pub use look::{Checked, compared};
+pub use look::{Checked, compared, open_netns};
 pub use sides::{Seen, SideError, Sides, level};
+pub use turn::{Beside, Hear, Heard, Kept, turn};
 
 /// What `record` did.
 #[derive(Debug)]
@@ -126,31 +128,34 @@ pub fn approve(
     }
     let chosen = choose(&checked.result.changes, &request.selection)?;
     // A baseline of an older version gets the settings with the first approval of everything.
-    let adds_settings = request.selection == Selection::All && checked.context.left_out.is_some();
+    let adds_settings = request.selection == Selection::All && checked.reading.context.left_out.is_some();
     if chosen.is_empty() && !adds_settings {
         return Ok(None);
     }
     let changes: Vec<Change> =
         checked.result.changes.iter().filter(|change| chosen.contains(&change.id)).cloned().collect();
-    let keeps_authored = baseline::is_authored(&checked.baseline.files) && !request.replace_authored;
+    let keeps_authored = baseline::is_authored(&checked.reading.baseline.files) && !request.replace_authored;
     if keeps_authored && changes.iter().any(|change| !matches!(change.source, Source::Sysctl | Source::Bpf)) {
-        return Err(PipelineError::Authored { path: checked.baseline.path });
+        return Err(PipelineError::Authored { path: checked.reading.baseline.path });
     }
     if !confirm(&checked.result, &changes).map_err(PipelineError::Terminal)? {
         return Err(PipelineError::Declined);
     }
-    let mut target = compare::apply(&checked.approved, &checked.live, &checked.differences, |difference| {
-        chosen.contains(&difference.change.id)
-    });
+    let mut target = compare::apply(
+        &checked.reading.approved,
+        &checked.reading.live,
+        &checked.differences,
+        |difference| chosen.contains(&difference.change.id),
+    );
     if adds_settings {
-        let settings = checked.context.left_out.clone();
+        let settings = checked.reading.context.left_out.clone();
         target.tables.extend(settings.map(|table| (TableKey::of_all(Backend::Sysctl), table)));
     }
     let files = if keeps_authored {
         target.tables.retain(|key, _| matches!(key.backend, Backend::Sysctl | Backend::Bpf));
-        with_context_of(&checked.baseline.files, &baseline::render(&target)?)
+        with_context_of(&checked.reading.baseline.files, &baseline::render(&target)?)
     } else {
-        with_other_files(baseline::render(&lasting(&target))?, &checked.baseline.files)
+        with_other_files(baseline::render(&lasting(&target))?, &checked.reading.baseline.files)
     };
     // Proved before anything is written: a jump is worth nothing without its chain.
     if let Some(needed) = compare::missing(&target) {
@@ -166,7 +171,7 @@ pub fn approve(
         ticket: request.ticket.clone(),
         changes: chosen.into_iter().collect(),
     };
-    let (parent, path) = (checked.baseline.commit.clone(), checked.baseline.path.clone());
+    let (parent, path) = (checked.reading.baseline.commit.clone(), checked.reading.baseline.path.clone());
     // First who made the changes, if that is not written down yet; then who approved them.
     let found = append(settings, &repository, &lock, checked)?;
     let approved = repository.approve(&lock, &settings.host, &files, &identity, &message, Some(&parent))?;
@@ -220,7 +225,7 @@ pub fn init(settings: &Settings, authored: &[PathBuf]) -> Result<(Baseline, Reco
     let parent = parent.as_ref().map(|commit| commit.as_str());
     repository.approve(&lock, &settings.host, &files, &identity, &message, parent)?;
     let checked = examine(settings, &repository, Access::ReadWrite)?;
-    let baseline = checked.baseline.clone();
+    let baseline = checked.reading.baseline.clone();
     let recorded = append(settings, &repository, &lock, checked)?;
     Ok((baseline, recorded))
 }

@@ -62,8 +62,9 @@ impl Service {
         self.manager.ready();
     }
 
-    /// One line for `systemctl status`. Control characters become visible ones, and a long text is cut.
-    pub fn status(&self, text: &str) {
+    /// One line for `systemctl status`; sent only if it is new. Control characters become visible ones, and a long text
+    /// is cut.
+    pub fn status(&mut self, text: &str) {
         self.manager.status(text);
     }
 

@@ -36,6 +36,7 @@ fn given() -> Given {
         scratch_namespace: Ok(()),
         audit: AuditFacts::Unknown { reason: "not asked in this test".to_owned() },
         repository: RepositoryFacts::Missing,
+        alerts: Vec::new(),
     }
 }
 

@@ -153,3 +153,48 @@ fn the_text_of_a_large_set_has_all_its_elements_and_no_size_that_nobody_gave() {
     assert_eq!(text.matches("10.0.").count(), COUNT);
     assert!(!text.contains("size"));
 }
+
+fn sh(netns: &Netns, script: &str) -> String {
+    let run = || Tool::find("sh").unwrap().args(["-ec", script]).run();
+    let output = netns.run(run).unwrap().unwrap_or_else(|error| panic!("{script}: {error}"));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Sends a packet of each family through `lo`; IPv4 answers with an ICMP message.
+fn send_both(netns: &Netns) {
+    let send = || {
+        Tool::find("ip").unwrap().args(["link", "set", "lo", "up"]).run().unwrap();
+        for (from, to) in [("127.0.0.1:0", "127.0.0.1:9"), ("[::1]:0", "[::1]:9")] {
+            std::net::UdpSocket::bind(from).unwrap().send_to(b"x", to).unwrap();
+        }
+    };
+    netns.run(send).unwrap();
+}
+
+#[test]
+fn a_list_that_both_families_use_masks_ipv6_addresses_as_the_rule_that_made_it_says() {
+    for (mask, expect) in [
+        ("", "src=0000:0000:0000:0000:0000:0000:0000:0001"),
+        ("--mask 255.255.255.255", "src=0000:0000:0000:0000:0000:0000:0000:0000"),
+    ] {
+        let netns = Netns::create().unwrap();
+        sh(&netns, &format!("iptables-nft -A INPUT -m recent --set --name l {mask}"));
+        sh(&netns, "ip6tables-nft -A INPUT -m recent --set --name l");
+        send_both(&netns);
+        let seen =
+            netns.run(|| std::fs::read_to_string("/proc/thread-self/net/xt_recent/l").unwrap()).unwrap();
+        assert!(seen.contains("src=127.0.0.1 ") && seen.contains(expect), "{mask:?}: {seen}");
+    }
+}
+
+#[test]
+fn no_code_of_icmp_counts_where_the_type_is_any() {
+    let netns = Netns::create().unwrap();
+    sh(&netns, "iptables-nft -A INPUT -p icmp -m icmp --icmp-type 255/255 -j ACCEPT");
+    sh(&netns, "iptables-nft -A INPUT -p icmp -m icmp --icmp-type 3/2 -j ACCEPT");
+    send_both(&netns);
+    // A port that nobody listens on: type 3, code 3.
+    let counted = sh(&netns, "iptables-nft-save -c");
+    assert!(counted.contains("[1:57] -A INPUT -p icmp -m icmp --icmp-type any -j ACCEPT"), "{counted}");
+    assert!(counted.contains("[0:0] -A INPUT -p icmp -m icmp --icmp-type 3/2 -j ACCEPT"), "{counted}");
+}

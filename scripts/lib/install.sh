@@ -57,6 +57,8 @@ packages() {
         arptables-legacy:*) echo arptables ;;
         ip:dnf) echo iproute ;;
         ip:*) echo iproute2 ;;
+        systemd-nspawn:pacman) echo systemd ;;
+        systemd-nspawn:*) echo systemd-container ;;
         unshare:*) echo util-linux ;;
         setpriv:apk) echo setpriv ;;
         setpriv:*) echo util-linux ;;

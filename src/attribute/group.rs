@@ -1,5 +1,6 @@
 //! Changes grouped by who made them: one group becomes one event of the ledger.
 
+use super::Deed;
 use crate::model::{Author, Change, Window};
 use chrono::{DateTime, Utc};
 
@@ -10,7 +11,7 @@ use chrono::{DateTime, Utc};
 pub fn by_author(changes: Vec<Change>) -> Vec<(Author, Vec<Change>)> {
     let mut groups: Vec<(Author, Vec<Change>)> = Vec::new();
     for change in changes {
-        match groups.iter_mut().find(|(author, _)| same(author, &change.author)) {
+        match groups.iter_mut().find(|(author, _)| is_same(author, &change.author)) {
             Some((author, group)) => {
                 *author = merged(author, &change.author);
                 group.push(change);
@@ -21,23 +22,40 @@ pub fn by_author(changes: Vec<Change>) -> Vec<(Author, Vec<Change>)> {
     groups
 }
 
+/// Transactions grouped by author, as [`by_author`] groups changes.
+pub fn deeds_by_author<'d>(deeds: impl Iterator<Item = &'d Deed>) -> Vec<(Author, Vec<&'d Deed>)> {
+    let mut groups: Vec<(Author, Vec<&Deed>)> = Vec::new();
+    for deed in deeds {
+        let made_by = &deed.witnessed.author;
+        match groups.iter_mut().find(|(author, _)| is_same(author, made_by)) {
+            Some((author, group)) => {
+                *author = merged(author, made_by);
+                group.push(deed);
+            }
+            None => groups.push((made_by.clone(), vec![deed])),
+        }
+    }
+    groups
+}
+
 /// When a group was made: the last of its times; `None` if no time is known.
 pub fn time_of(changes: &[Change]) -> Option<DateTime<Utc>> {
     changes.iter().filter_map(|change| change.time).max()
 }
 
-fn same(a: &Author, b: &Author) -> bool {
+/// Whether two authors are one: the same login in the same session, or the same service.
+pub fn is_same(a: &Author, b: &Author) -> bool {
     if a.evidence != b.evidence || a.name != b.name || a.auid != b.auid {
         return false;
     }
     match (a.is_known(), a.auid) {
         (false, _) => a.candidates == b.candidates,
         (true, Some(_)) => a.session == b.session,
-        (true, None) => a.exe == b.exe && a.uid == b.uid,
+        (true, None) => a.exe == b.exe && a.uid == b.uid && a.unit == b.unit && a.container == b.container,
     }
 }
 
-fn merged(a: &Author, b: &Author) -> Author {
+pub(super) fn merged(a: &Author, b: &Author) -> Author {
     fn agreed<T: PartialEq + Clone>(a: &Option<T>, b: &Option<T>) -> Option<T> {
         a.clone().filter(|value| b.as_ref() == Some(value))
     }

@@ -5,16 +5,19 @@
 //! clock. Must not guess: where the records do not decide, the author is unknown, with window and candidates.
 
 mod group;
+mod made;
 mod person;
 mod span;
 
-pub use group::{by_author, time_of};
+pub use group::{by_author, deeds_by_author, is_same, time_of};
+pub use made::{Aim, Deed, Handled, Handles, Made, made};
+pub use person::{command_line, login, service, witnessed};
 
 use crate::model::{AuditEvent, Author, Change, NetfilterCfg, Source, Window};
 use chrono::{DateTime, TimeDelta, Utc};
 use person::Who;
 use span::Span;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How far a record's time may be off the window when its generation is within the looks' generations.
 const SLACK: TimeDelta = TimeDelta::seconds(5);
@@ -85,12 +88,17 @@ pub fn is_scratch(event: &AuditEvent, own_exe: &[u8]) -> bool {
 pub struct Attribution {
     tables: BTreeMap<TableKey, Vec<u32>>,
     since_last_look: Vec<u32>,
+    /// Of single changes, by their ids.
+    exact: BTreeMap<String, Vec<u32>>,
 }
 
 impl Attribution {
     /// The generations joined with a change; for an unknown author all since the last look (the newest 4,096
     /// of them). Empty for x_tables.
     pub fn generations_of(&self, change: &Change) -> &[u32] {
+        if let Some(exact) = self.exact.get(&change.id) {
+            return exact;
+        }
         let joined = TableKey::of(change).and_then(|key| self.tables.get(&key));
         match joined {
             Some(generations) if change.author.is_known() => generations,
@@ -101,8 +109,16 @@ impl Attribution {
 
     /// The generations of several changes, in the order of commits, each once.
     pub fn generations_of_all(&self, changes: &[Change]) -> Vec<u32> {
-        let wanted: Vec<u32> = changes.iter().flat_map(|c| self.generations_of(c)).copied().collect();
+        let wanted: BTreeSet<u32> = changes.iter().flat_map(|c| self.generations_of(c)).copied().collect();
+        if !self.exact.is_empty() {
+            return wanted.into_iter().collect();
+        }
         self.since_last_look.iter().copied().filter(|generation| wanted.contains(generation)).collect()
+    }
+
+    /// With the generations of single changes, which are known better.
+    pub fn with_exact(self, exact: BTreeMap<String, Vec<u32>>) -> Self {
+        Self { exact, ..self }
     }
 }
 
@@ -165,7 +181,7 @@ struct Decision {
 /// An nf_tables table has a known author when each generation after `before` up to `now` (of the same namespace)
 /// has a record, no generation of the table is claimed by two processes (one would be another network
 /// namespace's), and all the table's records have a SYSCALL part with one and the same login, or, where
-/// there is no login, one and the same executable and uid. An x_tables table has one under the last condition,
+/// there is no login, one and the same executable and uid (and unit, as far as it is known). An x_tables table has one under the last condition,
 /// if the history covers the window and is unbroken. All else is unknown.
 pub fn attribute(
     changes: &mut [Change],
@@ -189,6 +205,7 @@ pub fn attribute(
     Attribution {
         tables: decided.into_iter().map(|(key, decision)| (key, decision.generations)).collect(),
         since_last_look: span.as_ref().map_or_else(Vec::new, Span::newest),
+        exact: BTreeMap::new(),
     }
 }
 
@@ -210,7 +227,9 @@ fn decide(key: &TableKey, span: Option<&Span>, window: Window, evidences: &Evide
         };
     let authors = records.iter().map(|event| Who::of(event)).collect::<Vec<_>>();
     let one = match authors.split_first() {
-        Some((Some(first), rest)) if rest.iter().all(|who| who.as_ref() == Some(first)) => complete,
+        Some((Some(first), rest)) if rest.iter().all(|who| who.as_ref() == Some(first)) => {
+            complete && person::is_one_service(&records)
+        }
         _ => false,
     };
     if !one {

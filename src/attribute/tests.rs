@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{AuditEvent, ChangeKind, Evidence, ObjectKind, Syscall};
+use crate::model::{AuditEvent, Background, ChangeKind, Evidence, ObjectKind, Syscall};
 
 fn at(second: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_795_000_000 + second, 0).unwrap()
@@ -64,6 +64,7 @@ fn commit(generation: u32, second: i64, pid: u32, auid: u32, tables: &[&str]) ->
             uid_name: None,
         }),
         proctitle: Some(b"nft\0-f\0/etc/nft.conf\0".to_vec()),
+        background: Background::default(),
     }
 }
 

@@ -83,6 +83,11 @@ pub fn table_stem(key: &TableKey) -> String {
     format!("nft/{}-{}", key.family, encoded(&key.name))
 }
 
+/// The path of the file of a captured table in nft's syntax.
+pub fn table_path(key: &TableKey) -> String {
+    format!("{}.nft", table_stem(key))
+}
+
 /// The path without its ending of a captured set of ipset.
 pub fn set_stem(name: &Name) -> String {
     format!("ipset/{}", encoded(name))

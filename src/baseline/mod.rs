@@ -22,7 +22,7 @@ pub use adopt::{AdoptError, adopt};
 pub use cache::{Access, Cache};
 pub use compile::{CompileError, compile, devices};
 pub use context::names as context_names;
-pub use layout::{context_path, is_authored, is_context, is_ruleset};
+pub use layout::{context_path, is_authored, is_context, is_ruleset, table_path};
 pub use render::{RenderError, render};
 pub use scanner::included_paths;
 pub use splice::splice;

@@ -12,6 +12,7 @@ use super::layout::{
 use crate::compare;
 use crate::decode::{self, DecodeError};
 use crate::model::{Backend, Capture, Family, Files, Item, Name, Ruleset, Table, TableKey, Text};
+use crate::normalise::xt_recent::uses_list;
 use crate::normalise::{denormalise, ipset, normalise};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -134,6 +135,11 @@ fn loads_alone(
     texts: &BTreeMap<Item, Text>,
     needs_exact: &NeedsExact,
 ) -> Result<bool, RenderError> {
+    // What a list's mask means is not seen in one table alone.
+    let rules = ruleset.tables.get(key).into_iter().flat_map(|table| table.chains.values());
+    if rules.flat_map(|chain| &chain.rules).any(uses_list) {
+        return Ok(false);
+    }
     let kept = ruleset.tables.iter().filter(|(other, _)| *other == key || other.backend == Backend::Ipset);
     let tables = kept.map(|(key, table)| (key.clone(), table.clone())).collect();
     let alone = Ruleset { tables, interfaces: ruleset.interfaces.clone() };

@@ -20,7 +20,7 @@ use std::io::{BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-const MAGIC: &[u8] = b"fwdrift-ruleset/1\n";
+const MAGIC: &[u8] = b"fwdrift-ruleset/2\n";
 
 /// Places in the bodies, of each table.
 type Places = BTreeMap<TableKey, TablePlaces>;

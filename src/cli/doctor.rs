@@ -6,6 +6,7 @@ use crate::doctor::{exit_code, judge, look, render_json, render_text};
 use crate::evidence::{self, EvidenceError};
 use crate::ledger::{LedgerError, Repository};
 use crate::model::BaselineRef;
+use crate::notify;
 use crate::record::Memory;
 use crate::sys::netns::Netns;
 use crate::tool::Tool;
@@ -61,6 +62,7 @@ fn given(settings: &Settings) -> Given {
             }
             other => RepositoryFacts::Unusable { reason: other.to_string(), hint: other.hint() },
         }),
+        alerts: notify::status(settings),
     }
 }
 

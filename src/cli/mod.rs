@@ -3,6 +3,7 @@
 //! One file a command. Results go to stdout, all else to stderr. Exit codes: 0 in sync or done, 1 drift,
 //! 2 could not determine, also usage errors.
 
+mod alerts;
 mod approve;
 mod check;
 mod demo;

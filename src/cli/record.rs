@@ -1,8 +1,10 @@
 //! `fwdrift record`.
 
+use super::alerts::Alerts;
 use super::output::Output;
 use crate::config::{Format, Settings, Verbosity};
-use crate::model::{All, Other, Verdict};
+use crate::model::{All, Other, Verdict, Without};
+use crate::notify::Summary;
 use crate::pipeline::Recorded;
 use crate::report::Options;
 use crate::report::all::RecordedOne;
@@ -21,10 +23,24 @@ pub struct Args {
 pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Result<u8> {
     settings.require_format("record", &[Format::Text, Format::Json])?;
     let settings = settings.looking_in_full(args.full);
-    if settings.all_netns {
-        return run_all(&settings, output);
+    let mut alerts = Alerts::open(&settings);
+    let code = match settings.all_netns {
+        true => run_all(&settings, output, &mut alerts),
+        false => run_one(&settings, output, &mut alerts),
+    };
+    // After the result is printed: a receiver that hangs delays nobody who reads it.
+    alerts.deliver();
+    code
+}
+
+fn run_one(settings: &Settings, output: &mut Output, alerts: &mut Alerts) -> anyhow::Result<u8> {
+    let recorded = pipeline::record(settings);
+    let (host, options) = (settings.host.as_str(), output.options());
+    match &recorded {
+        Ok(Recorded { result, events }) => alerts.queue(host, events, Some(&Summary::of(result)), &options),
+        Err(_) => alerts.queue(host, &[], None, &options),
     }
-    let recorded = pipeline::record(&settings)?;
+    let recorded = recorded?;
     if settings.format == Format::Json {
         output.print(&report::log::json(settings.host.as_str(), &recorded.events))?;
         return Ok(recorded.result.verdict.exit_code());
@@ -34,9 +50,19 @@ pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Res
     Ok(recorded.result.verdict.exit_code())
 }
 
-/// As [`run`] for each namespace.
-fn run_all(settings: &Settings, output: &mut Output) -> anyhow::Result<u8> {
+/// As [`run_one`] for each namespace.
+fn run_all(settings: &Settings, output: &mut Output, alerts: &mut Alerts) -> anyhow::Result<u8> {
     let all = pipeline::record_all(settings)?;
+    for Recorded { result, events } in &all.results {
+        let program = output.program_for(result.netns.as_deref());
+        let options = Options { program: &program, ..output.options() };
+        alerts.queue(&result.host, events, Some(&Summary::of(result)), &options);
+    }
+    for other in all.others.iter().filter(|other| matches!(other.state, Without::Gone | Without::Failed)) {
+        let program = output.program_for(other.netns.as_deref());
+        let options = Options { program: &program, ..output.options() };
+        alerts.queue(other.host.as_deref().unwrap_or_default(), &[], None, &options);
+    }
     if settings.format == Format::Json {
         let results = all.results.into_iter().map(|recorded| RecordedOne {
             host: recorded.result.host,

@@ -8,6 +8,7 @@ mod bridge;
 use crate::model::{Family, Gap, LegacyTable, Source};
 use crate::tool::{Tool, ToolError};
 use bridge::Reading;
+use rustix::net::{AddressFamily, SocketType, ipproto, socket};
 
 /// The family, where /proc names its tables, what reads one, and the name in gaps.
 type Listed = (Family, &'static str, Read, Source);
@@ -41,7 +42,7 @@ pub fn capture() -> (Vec<LegacyTable>, Vec<Gap>) {
         Err(error) => Err(Gap {
             source: source.as_str().into(),
             reason: format!("table {family} {table}: {error}"),
-            hint: error.hint(),
+            hint: no_raw_socket().or_else(|| error.hint()),
             blinds_verdict: true,
         }),
     };
@@ -78,6 +79,14 @@ fn table_names(path: &str) -> std::io::Result<Vec<String>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }
+}
+
+/// The tools read through a raw IP socket. Where none may be opened, their own words ("Address family not supported by
+/// protocol", "you must be root") do not say why.
+fn no_raw_socket() -> Option<String> {
+    let opened = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW));
+    let hint = "their tools need CAP_NET_RAW and AF_INET; in a service of systemd, the drop-in fwdrift-legacy.conf gives them";
+    opened.is_err().then(|| hint.to_owned())
 }
 
 fn save(program: &str, table: &str) -> Result<Vec<u8>, ToolError> {

@@ -70,9 +70,10 @@ fn note(kind: ChangeKind, old: Option<&Text>, new: Option<&Text>) -> Option<Stri
 /// The programs that print both sides alike.
 fn blind(old: Option<&Text>, new: Option<&Text>) -> Vec<String> {
     let (Some(old), Some(new)) = (old, new) else { return Vec::new() };
-    // Only nft's texts are ever inexact.
+    // What nft prints of an inexact text, whosever words it has, is alike, too.
     let shown = old.text == new.text && !old.exact && !new.exact && !old.text.starts_with("(no tool");
     let others = old.others.iter().filter(|other| new.others.contains(other)).map(|(program, _)| *program);
+    let others = others.filter(|program| !(shown && *program == "nft"));
     shown.then_some("nft").into_iter().chain(others).map(str::to_owned).collect()
 }
 

@@ -57,6 +57,18 @@ impl Known {
         Self { chains }
     }
 
+    /// Says that a rule came, or went, by itself: whatever came and went beside it is another difference. Digests are in
+    /// hexadecimal.
+    pub fn tell(&mut self, table: &TableKey, chain: &str, kind: ChangeKind, digest: &str) {
+        let name = (false, table.family.to_string(), table.name.to_string(), chain.to_owned());
+        let digest = Some(digest.to_owned());
+        let print = match kind {
+            ChangeKind::Removed => Fingerprint { before: digest, after: None },
+            _ => Fingerprint { before: None, after: digest },
+        };
+        self.chains.entry(name).or_default().told.push((kind, print));
+    }
+
     pub(super) fn of_chain(&self, key: &TableKey, chain: &str) -> KnownRules {
         let legacy = key.backend == Backend::Legacy;
         let name = (legacy, key.family.to_string(), key.name.to_string(), chain.to_owned());

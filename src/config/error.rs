@@ -61,8 +61,8 @@ pub enum ConfigError {
         path: PathBuf,
         /// Line, from 1.
         line: usize,
-        /// The key.
-        key: &'static str,
+        /// The key, with the names of its tables.
+        key: String,
         /// What is wrong with it.
         reason: String,
     },

@@ -2,6 +2,7 @@
 
 use super::error::ConfigError;
 use super::nearest::nearest;
+use super::notify::{self, NotifySettings};
 use super::values::{NetnsForm, NetnsRef};
 use crate::model::HostName;
 use serde::Deserialize;
@@ -12,8 +13,17 @@ use std::time::Duration;
 use toml::{Spanned, Value};
 
 /// Every key of the file.
-pub(super) const KEYS: [&str; 7] =
-    ["repo", "host", "netns", "audit_log", "tool_timeout_seconds", "full_look_hours", "watch"];
+pub(super) const KEYS: [&str; 9] = [
+    "repo",
+    "host",
+    "netns",
+    "audit_log",
+    "tool_timeout_seconds",
+    "full_look_hours",
+    "checkpoint_minutes",
+    "watch",
+    "notify",
+];
 /// Every key of its table `[watch]`.
 const WATCH_KEYS: [&str; 1] = ["poll_seconds"];
 
@@ -21,6 +31,8 @@ const WATCH_KEYS: [&str; 1] = ["poll_seconds"];
 const LONGEST_TIMEOUT: u64 = 3600;
 /// Longest time between two full looks, in hours: a week.
 const LONGEST_HOURS: u64 = 168;
+/// Longest time between two checkpoints, in minutes: a week.
+const LONGEST_MINUTES: u64 = 7 * 24 * 60;
 /// Longest time between two looks of `watch`, in seconds.
 const LONGEST_POLL: u64 = 3600;
 
@@ -33,7 +45,9 @@ pub(super) struct ConfigFile {
     pub audit_log: Option<PathBuf>,
     pub tool_timeout: Option<Duration>,
     pub full_look: Option<Duration>,
+    pub checkpoint: Option<Duration>,
     pub poll: Option<Duration>,
+    pub notify: NotifySettings,
 }
 
 /// The file's shape, before its values are checked.
@@ -45,6 +59,7 @@ struct Raw {
     audit_log: Option<Spanned<PathBuf>>,
     tool_timeout_seconds: Option<Spanned<u64>>,
     full_look_hours: Option<Spanned<u64>>,
+    checkpoint_minutes: Option<Spanned<u64>>,
     watch: Option<RawWatch>,
 }
 
@@ -86,7 +101,10 @@ impl ConfigFile {
         checker.known(&toml::from_str(text).map_err(syntax)?, &KEYS)?;
         let tables: Tables = toml::from_str(text).map_err(syntax)?;
         checker.known(&tables.watch.unwrap_or_default(), &WATCH_KEYS)?;
-        checker.check(toml::from_str(text).map_err(syntax)?)
+        // Set by systemd where a unit has LoadCredential= (systemd.exec(5)).
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let notify = notify::read(path, text, credentials.as_deref())?;
+        Ok(ConfigFile { notify, ..checker.check(toml::from_str(text).map_err(syntax)?)? })
     }
 }
 
@@ -135,12 +153,17 @@ impl Checker<'_> {
                 0..=LONGEST_HOURS => Ok(Duration::from_secs(hours * 3600)),
                 _ => Err(format!("{hours} is not between 0 and {LONGEST_HOURS}")),
             })?,
+            checkpoint: self.each("checkpoint_minutes", raw.checkpoint_minutes, |minutes| match minutes {
+                1..=LONGEST_MINUTES => Ok(Duration::from_secs(minutes * 60)),
+                _ => Err(format!("{minutes} is not between 1 and {LONGEST_MINUTES}")),
+            })?,
             poll: self.each("poll_seconds", raw.watch.and_then(|watch| watch.poll_seconds), |seconds| {
                 match seconds {
                     1..=LONGEST_POLL => Ok(Duration::from_secs(seconds)),
                     _ => Err(format!("{seconds} is not between 1 and {LONGEST_POLL}")),
                 }
             })?,
+            notify: NotifySettings::default(),
         })
     }
 
@@ -163,7 +186,12 @@ impl Checker<'_> {
     }
 
     fn error(&self, key: &'static str, offset: usize, reason: String) -> ConfigError {
-        ConfigError::Value { path: self.path.to_owned(), line: line_of(self.bytes, offset), key, reason }
+        ConfigError::Value {
+            path: self.path.to_owned(),
+            line: line_of(self.bytes, offset),
+            key: key.to_owned(),
+            reason,
+        }
     }
 }
 
@@ -172,7 +200,7 @@ fn relative(path: &Path) -> String {
 }
 
 /// The line, from 1, that holds the byte at `offset`.
-fn line_of(bytes: &[u8], offset: usize) -> usize {
+pub(super) fn line_of(bytes: &[u8], offset: usize) -> usize {
     1 + bytes[..offset.min(bytes.len())].iter().filter(|byte| **byte == b'\n').count()
 }
 
@@ -214,7 +242,7 @@ mod tests {
         );
         assert_eq!(
             error(b"[webhook]\nurl = 'x'\n"),
-            "c.toml:1: unknown key \"webhook\" | valid keys: repo, host, netns, audit_log, tool_timeout_seconds, full_look_hours, watch"
+            "c.toml:1: unknown key \"webhook\" | valid keys: repo, host, netns, audit_log, tool_timeout_seconds, full_look_hours, checkpoint_minutes, watch, notify"
         );
         assert_eq!(
             error(b"host = 'a'\n[watch]\npoll_second = 1\n"),
@@ -241,7 +269,10 @@ mod tests {
             error(b"tool_timeout_seconds = 0"),
             "c.toml:1: tool_timeout_seconds: 0 is not between 1 and 3600"
         );
-        assert_eq!(error(b"[watch]\npoll_seconds = 0"), "c.toml:2: poll_seconds: 0 is not between 1 and 3600");
+        assert_eq!(
+            error(b"[watch]\npoll_seconds = 0"),
+            "c.toml:2: poll_seconds: 0 is not between 1 and 3600"
+        );
         assert!(error(b"host = '../x'").starts_with("c.toml:1: host: \"../x\" cannot be used"));
     }
 

@@ -9,10 +9,12 @@ mod args;
 mod error;
 mod file;
 mod nearest;
+pub mod notify;
 mod settings;
 mod values;
 
 pub use args::{ColorChoice, Format, GlobalArgs};
 pub use error::ConfigError;
+pub use notify::NotifySettings;
 pub use settings::{DEFAULT_AUDIT_LOG, DEFAULT_CONFIG, Settings, Verbosity};
 pub use values::{InvalidNetns, NetnsForm, NetnsRef};

@@ -3,6 +3,7 @@
 use super::args::{ColorChoice, Format, GlobalArgs};
 use super::error::ConfigError;
 use super::file::ConfigFile;
+use super::notify::NotifySettings;
 use super::values::NetnsRef;
 use crate::model::HostName;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ pub const DEFAULT_AUDIT_LOG: &str = "/var/log/audit";
 const DEFAULT_FULL_LOOK: Duration = Duration::from_secs(24 * 3600);
 /// How often `watch` looks at what announces nothing.
 const DEFAULT_POLL: Duration = Duration::from_secs(10);
+/// A checkpoint is written daily.
+const DEFAULT_CHECKPOINT: Duration = Duration::from_secs(24 * 3600);
 const DEFAULT_TOOL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How much is said besides the result.
@@ -53,8 +56,12 @@ pub struct Settings {
     pub tool_timeout: Duration,
     /// How long an unchanged generation may stand for a full look.
     pub full_look_every: Duration,
+    /// How often it is written down that fwdrift was looking.
+    pub checkpoint_every: Duration,
     /// How often `watch` looks at what announces no change.
     pub poll_every: Duration,
+    /// Who is told of what is recorded.
+    pub notify: NotifySettings,
     /// The form of the result.
     pub format: Format,
     /// When colours are used.
@@ -111,7 +118,9 @@ impl Settings {
             audit_log: file.audit_log.unwrap_or_else(|| PathBuf::from(DEFAULT_AUDIT_LOG)),
             tool_timeout: file.tool_timeout.unwrap_or(DEFAULT_TOOL_TIMEOUT),
             full_look_every: file.full_look.unwrap_or(DEFAULT_FULL_LOOK),
+            checkpoint_every: file.checkpoint.unwrap_or(DEFAULT_CHECKPOINT),
             poll_every: file.poll.unwrap_or(DEFAULT_POLL),
+            notify: file.notify,
             format: args.format,
             color: args.color,
             verbosity: match (args.quiet, args.verbose) {

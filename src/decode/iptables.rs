@@ -8,8 +8,10 @@ use super::selection::{self, TableSelection};
 use super::{ipset, scratch};
 use crate::collect;
 use crate::model::{Capture, Chain, Family, Item, Name, Ruleset, Table, TableKey, Text};
+use crate::normalise::xt_recent::{self, Ipv6Lists};
 use crate::normalise::{is_ebtables_policy, is_idle, is_iptables_shaped, normalise, parse_save};
 use crate::tool::{Tool, ToolError};
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What iptables-save (or a sibling) printed for a table, and for which rules it is exact.
@@ -20,6 +22,8 @@ pub struct Saved {
     policies: BTreeMap<Name, String>,
     places: BTreeMap<Name, BTreeSet<usize>>,
     exact: BTreeSet<(Name, usize)>,
+    /// Rules of which the line does not say one thing: see [`xt_recent`].
+    masked: BTreeSet<(Name, usize)>,
     /// Chains whose line says all: iptables knows no comments, and only one type for each of its own.
     exact_heads: BTreeSet<Name>,
     all_exact: bool,
@@ -27,7 +31,7 @@ pub struct Saved {
 
 /// Saves a table of the calling thread's (scratch) namespace with iptables-nft; none if the table is
 /// not iptables' or the tool cannot print it.
-pub fn save(key: &TableKey, table: &Table, selection: &TableSelection) -> Option<Saved> {
+pub fn save(ruleset: &Ruleset, key: &TableKey, table: &Table, selection: &TableSelection) -> Option<Saved> {
     let sets = selection::sets_of_ipset(table, selection);
     if !is_iptables_shaped(key, table) {
         return None;
@@ -41,6 +45,7 @@ pub fn save(key: &TableKey, table: &Table, selection: &TableSelection) -> Option
         }
     };
     let parsed = parse_save(&text);
+    let lists = LazyCell::new(|| Ipv6Lists::of(ruleset));
     let again = reload(key, &text, &sets);
     let mut saved = Saved {
         key: key.clone(),
@@ -49,6 +54,7 @@ pub fn save(key: &TableKey, table: &Table, selection: &TableSelection) -> Option
         policies: BTreeMap::new(),
         places: selection.chains.clone(),
         exact: BTreeSet::new(),
+        masked: BTreeSet::new(),
         exact_heads: BTreeSet::new(),
         all_exact: again.as_ref().is_some_and(|again| {
             let mut made = again.chains.iter().filter(|(name, _)| !table.chains.contains_key(name));
@@ -79,10 +85,17 @@ pub fn save(key: &TableKey, table: &Table, selection: &TableSelection) -> Option
         for (number, place) in places.iter().enumerate() {
             let original = table.chains.get(name).and_then(|chain| chain.rules.get(*place))?;
             let copy = copies.and_then(|chain| chain.rules.get(number));
-            if copy.is_some_and(|copy| copy.digest == original.digest) {
+            let is_masked = key.family == Family::Ip && xt_recent::uses_list(original);
+            let alike = |lists: &Ipv6Lists| {
+                copy.is_some_and(|copy| is_masked && xt_recent::are_alike(copy, original, lists))
+            };
+            if copy.is_some_and(|copy| copy.digest == original.digest) || is_masked && alike(&lists) {
                 saved.exact.insert((name.clone(), *place));
-            } else {
-                saved.all_exact = false;
+                continue;
+            }
+            saved.all_exact = false;
+            if alike(&Ipv6Lists::default()) {
+                saved.masked.insert((name.clone(), *place));
             }
         }
         saved.chains.insert(name.clone(), rules);
@@ -111,13 +124,17 @@ fn policy_rule(key: &TableKey, table: &Table, name: &Name) -> Option<usize> {
 }
 
 impl Saved {
-    /// The item's text, if iptables-save's is exact.
+    /// The item's text, if iptables-save's is exact, or as exact as any.
     pub fn text(&self, item: &Item) -> Option<Text> {
         let exact = |text: String| Some(Text::new(text, true));
         match item {
-            Item::Rule(_, name, place) if self.exact.contains(&(name.clone(), *place)) => {
+            Item::Rule(_, name, place) => {
+                let key = (name.clone(), *place);
+                let is_exact = self.exact.contains(&key);
                 let number = self.places.get(name)?.iter().position(|other| other == place)?;
-                exact(self.chains.get(name)?.get(number)?.clone())
+                let line =
+                    self.chains.get(name)?.get(number).filter(|_| is_exact || self.masked.contains(&key));
+                line.map(|line| Text::new(line.clone(), is_exact))
             }
             Item::Chain(_, name) | Item::ChainHead(_, name) if !self.exact_heads.contains(name) => None,
             Item::Chain(_, name) => {
@@ -133,8 +150,7 @@ impl Saved {
                 tracing::debug!("{} does not print {} whole", program(self.key.family, Verb::Save), self.key);
                 None
             }
-            Item::Rule(..)
-            | Item::TableHead(_)
+            Item::TableHead(_)
             | Item::Set(..)
             | Item::SetHead(..)
             | Item::Element(..)

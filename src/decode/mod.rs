@@ -239,7 +239,7 @@ fn list_in_scratch(ruleset: &Ruleset, items: &[&Item]) -> Result<BTreeMap<Item, 
             if listing.is_none() {
                 nft_works()?;
             }
-            let saved = iptables::save(key, table, selection);
+            let saved = iptables::save(ruleset, key, table, selection);
             let mut printed = None;
             let mut rules = RuleTexts::new();
             for item in items {

@@ -2,6 +2,7 @@
 
 use super::distribution::Distribution;
 use crate::model::BaselineRef;
+use crate::notify::SinkStatus;
 use chrono::{DateTime, Utc};
 use std::path::PathBuf;
 
@@ -17,6 +18,8 @@ pub struct Given {
     pub audit: AuditFacts,
     /// What was found at the repository's path.
     pub repository: RepositoryFacts,
+    /// How everybody is who is told of what is recorded.
+    pub alerts: Vec<SinkStatus>,
 }
 
 /// Everything that [`judge`](super::judge) needs.
@@ -50,6 +53,8 @@ pub struct Facts {
     pub repository: RepositoryFacts,
     /// What runs `fwdrift record` regularly.
     pub schedule: Schedule,
+    /// See [`Given::alerts`].
+    pub alerts: Vec<SinkStatus>,
 }
 
 /// What starts services at boot.

@@ -3,8 +3,10 @@
 //! In: [`Record`]s. Out: the [`AuditEvent`]s that touched a packet filter, oldest first. Holds a bounded
 //! number of open events. Must not believe a record that contradicts another of its event.
 
-use super::record::{Body, Record};
-use crate::model::{AuditEvent, NetfilterCfg, Syscall};
+use super::join::Message;
+use super::lore::{Lore, command_line};
+use super::record::{Body, Record, parse_message};
+use crate::model::{AuditEvent, Background, NetfilterCfg, Syscall};
 use chrono::DateTime;
 use std::collections::{HashMap, VecDeque};
 
@@ -16,6 +18,53 @@ struct Partial {
     netfilter: Vec<NetfilterCfg>,
     syscalls: Vec<Syscall>,
     proctitle: Option<Vec<u8>>,
+    execve: Vec<(u32, Vec<u8>)>,
+}
+
+impl Partial {
+    fn push(&mut self, body: Body) {
+        match body {
+            Body::Netfilter(cfg) if !self.netfilter.contains(&cfg) => self.netfilter.push(cfg),
+            Body::Syscall(call) if !self.syscalls.contains(&call) => self.syscalls.push(call),
+            Body::Proctitle(title) => self.proctitle = Some(title),
+            Body::Execve(arguments) => self.execve.extend(arguments),
+            _ => {}
+        }
+    }
+
+    /// The program that was started, and its arguments.
+    fn program(&self) -> Option<(Syscall, Vec<u8>)> {
+        match self.syscalls.as_slice() {
+            [one] if !self.execve.is_empty() => Some((one.clone(), command_line(&self.execve))),
+            _ => None,
+        }
+    }
+}
+
+/// What the records of one event are about.
+#[derive(Debug)]
+pub(super) enum Subject {
+    /// A packet filter.
+    Filter(AuditEvent),
+    /// A program that was started: the event's serial number, the call, the arguments.
+    Program(u64, Syscall, Vec<u8>),
+}
+
+/// Reads the messages of one event.
+pub(super) fn subject(messages: &[Message]) -> Option<Subject> {
+    let records = messages.iter().filter_map(|(kind, text)| parse_message(*kind, text));
+    let mut partial = Partial::default();
+    let mut key = None;
+    for record in records {
+        key = Some((record.millis, record.serial));
+        partial.push(record.body);
+    }
+    let (millis, serial) = key?;
+    if !partial.netfilter.is_empty() {
+        return Some(Subject::Filter(event(millis, serial, partial)));
+    }
+    let (call, arguments) = partial.program()?;
+    Some(Subject::Program(serial, call, arguments))
 }
 
 /// Collects records until [`Assembler::finish`].
@@ -24,7 +73,8 @@ pub struct Assembler {
     events: HashMap<(i64, u64), Partial>,
     /// Keys in order of arrival, for forgetting those that turned out to be about something else.
     order: VecDeque<(i64, u64)>,
-    /// NETFILTER_CFG, SYSCALL or PROCTITLE records that were cut short.
+    lore: Lore,
+    /// NETFILTER_CFG, SYSCALL, PROCTITLE or EXECVE records that were cut short.
     pub broken: usize,
 }
 
@@ -33,20 +83,11 @@ impl Assembler {
     pub fn push(&mut self, record: Record) {
         let key = (record.millis, record.serial);
         match record.body {
-            Body::Netfilter(cfg) => {
-                let event = self.open(key);
-                if !event.netfilter.contains(&cfg) {
-                    event.netfilter.push(cfg);
-                }
-            }
-            Body::Syscall(syscall) => {
-                let event = self.open(key);
-                if !event.syscalls.contains(&syscall) {
-                    event.syscalls.push(syscall);
-                }
-            }
-            Body::Proctitle(title) => self.open(key).proctitle = Some(title),
+            Body::Session(start) => self.lore.session(start),
             Body::Broken => self.broken += 1,
+            Body::Netfilter(_) | Body::Syscall(_) | Body::Proctitle(_) | Body::Execve(_) => {
+                self.open(key).push(record.body);
+            }
             Body::End | Body::Enabled(_) | Body::DaemonStart | Body::DaemonTrouble | Body::Other => {}
         }
     }
@@ -63,19 +104,37 @@ impl Assembler {
 
     /// Stops waiting for the oldest event; it stays only if it is about a packet filter.
     fn forget_oldest(&mut self) {
-        if let Some(oldest) = self.order.pop_front() {
-            let other = self.events.get(&oldest).is_some_and(|event| event.netfilter.is_empty());
-            if other {
-                self.events.remove(&oldest);
-            }
+        if let Some(oldest) = self.order.pop_front()
+            && self.events.get(&oldest).is_some_and(|event| event.netfilter.is_empty())
+            && let Some(other) = self.events.remove(&oldest)
+        {
+            self.learn(oldest.1, other);
+        }
+    }
+
+    /// An event that is not about a packet filter may tell what one of those was started with.
+    fn learn(&mut self, serial: u64, partial: Partial) {
+        if let Some((call, arguments)) = partial.program() {
+            self.lore.program(serial, call, arguments);
         }
     }
 
     /// The events about packet filters, oldest first.
-    pub fn finish(self) -> Vec<AuditEvent> {
-        let mut keyed: Vec<_> = self.events.into_iter().filter(|(_, e)| !e.netfilter.is_empty()).collect();
+    pub fn finish(mut self) -> Vec<AuditEvent> {
+        let mut keyed: Vec<_> = std::mem::take(&mut self.events).into_iter().collect();
         keyed.sort_by_key(|(key, _)| *key);
-        keyed.into_iter().map(|((millis, serial), partial)| event(millis, serial, partial)).collect()
+        let mut events = Vec::new();
+        for ((millis, serial), partial) in keyed {
+            if partial.netfilter.is_empty() {
+                self.learn(serial, partial);
+            } else {
+                events.push(event(millis, serial, partial));
+            }
+        }
+        for event in &mut events {
+            self.lore.complete(event);
+        }
+        events
     }
 }
 
@@ -92,5 +151,6 @@ fn event(millis: i64, serial: u64, partial: Partial) -> AuditEvent {
         netfilter: partial.netfilter,
         syscall,
         proctitle: partial.proctitle,
+        background: Background::default(),
     }
 }

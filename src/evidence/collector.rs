@@ -5,18 +5,19 @@
 //! of other namespaces are never written. x_tables records name neither namespace nor generation, so they
 //! aren't written either. Must not turn auditing on or off: that is [`super::enable_guard`]'s.
 
-use super::pending::{Committed, Pending};
-use super::{EvidenceError, audit_control};
+use super::join::{Committed, Join, Message};
+use super::namespaces::{in_first, inside};
+use super::record::{self, Body};
+use super::{EvidenceError, READLOG};
 use crate::collect::transactions::{self, Commit};
 use crate::netlink::nft;
 use crate::netlink::{self, Malformed, whole_datagram};
-use crate::sys::netns::{Netns, NetnsError};
+use crate::sys::multicast::{Multicast, Received};
 use chrono::Utc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
+use rustix::net::netlink::{AUDIT, NETFILTER};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -26,10 +27,6 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// AUDIT_NLGRP_READLOG, as a bit of `nl_groups`.
-const READLOG: u32 = 1;
-/// 64 MB: what lost nothing with a reader stalled for 1.5 s under 44,000 messages.
-const RECEIVE_BUFFER: usize = 64 << 20;
 /// How long a stop or settle waits for the audit records of commits already seen.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -70,31 +67,18 @@ impl Collector {
     /// Without CAP_AUDIT_READ and CAP_SYS_ADMIN in the first namespaces, or if `out` can't be opened.
     pub fn start(watched: BorrowedFd<'_>, out: PathBuf) -> Result<Self, EvidenceError> {
         let failed = |operation| move |source| EvidenceError::Netlink { operation, source };
-        let listen =
-            || audit_control::open_socket(READLOG).map_err(failed("listen to the audit multicast group"));
-        // Where process 1 may not be looked at, the caller is taken to be where the host's processes are.
-        let audit = match File::open("/proc/1/ns/net") {
-            Ok(first) => inside("first", first.as_fd(), listen)?,
-            Err(_) => listen()?,
-        };
-        let nft =
-            inside("watched", watched, || open_nftables().map_err(failed("listen to the nf_tables events")))?;
-        for socket in [&audit, &nft] {
-            if let Err(error) =
-                rustix::net::sockopt::set_socket_recv_buffer_size_force(socket, RECEIVE_BUFFER)
-            {
-                tracing::warn!(%error, "the receive buffer stays small; messages may be lost");
-            }
-        }
+        let listen = || Multicast::open(AUDIT, READLOG);
+        let audit = in_first(|| listen().map_err(failed("listen to the audit multicast group")))?;
+        let listen = || Multicast::open(NETFILTER, nft::GROUP);
+        let nft = inside("watched", watched, || listen().map_err(failed("listen to the nf_tables events")))?;
         let log = OpenOptions::new().append(true).create(true).mode(0o600).open(&out);
         let log =
             log.map_err(|source| EvidenceError::File { operation: "open", path: out.clone(), source })?;
         let (woken, wake) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(failed("make a pipe for the collector"))?;
         let (orders, inbox) = channel();
-        let (pending, report) = (Pending::default(), CollectorReport::default());
-        let buffer = vec![0; 1 << 20];
-        let mut worker = Worker { audit, nft, woken, inbox, log, out, pending, report, buffer };
+        let (join, report) = (Join::default(), CollectorReport::default());
+        let mut worker = Worker { audit, nft, woken, inbox, log, out, join, report };
         worker.note("type=DAEMON_START", "op=start res=success")?;
         let worker =
             std::thread::Builder::new().name("audit-collector".to_owned()).spawn(move || worker.run());
@@ -143,39 +127,15 @@ impl Drop for Collector {
     }
 }
 
-/// Runs `work` in a thread of its own inside a network namespace: sockets stay in the one they were made in.
-fn inside<T: Send>(
-    which: &'static str,
-    namespace: BorrowedFd<'_>,
-    work: impl FnOnce() -> Result<T, EvidenceError> + Send,
-) -> Result<T, EvidenceError> {
-    let failed = |source| EvidenceError::Namespace { which, source };
-    let namespace = namespace.try_clone_to_owned().map_err(|error| failed(NetnsError::Enter(error)))?;
-    let namespace = Netns::from(namespace);
-    let here = Netns::current().and_then(|here| here.identity().map_err(NetnsError::Enter));
-    if here.is_ok_and(|here| namespace.identity().is_ok_and(|there| here == there)) {
-        return work();
-    }
-    namespace.run(work).map_err(failed)?
-}
-
-fn open_nftables() -> Result<OwnedFd, Errno> {
-    let (family, flags) = (AddressFamily::NETLINK, SocketFlags::CLOEXEC);
-    let socket = rustix::net::socket_with(family, SocketType::RAW, flags, Some(NETFILTER))?;
-    rustix::net::bind(&socket, &SocketAddrNetlink::new(0, nft::GROUP))?;
-    Ok(socket)
-}
-
 struct Worker {
-    audit: OwnedFd,
-    nft: OwnedFd,
+    audit: Multicast,
+    nft: Multicast,
     woken: OwnedFd,
     inbox: Receiver<Order>,
     log: File,
     out: PathBuf,
-    pending: Pending,
+    join: Join<()>,
     report: CollectorReport,
-    buffer: Vec<u8>,
 }
 
 impl Worker {
@@ -189,14 +149,14 @@ impl Worker {
             let news = self.receive()?;
             self.write_ready()?;
             // What was in the sockets before the order has been read once a look finds nothing new.
-            let done = !news && self.pending.commits_waiting() == 0;
+            let done = !news && self.join.commits_waiting() == 0;
             let Some((order, _)) = waiting.take_if(|(_, deadline)| done || Instant::now() >= *deadline)
             else {
                 continue;
             };
             match order {
                 // Who asked may have gone.
-                Order::Settle(reply) => drop(reply.send(self.pending.commits_waiting() == 0)),
+                Order::Settle(reply) => drop(reply.send(self.join.commits_waiting() == 0)),
                 Order::Stop => return self.close(),
             }
         }
@@ -204,8 +164,9 @@ impl Worker {
 
     fn sleep(&self, ordered: bool) -> Result<(), EvidenceError> {
         let short = Timespec { tv_sec: 0, tv_nsec: if ordered { 2_000_000 } else { 50_000_000 } };
-        let limit = (ordered || !self.pending.is_idle()).then_some(&short);
-        let mut sources = [&self.audit, &self.nft, &self.woken].map(|fd| PollFd::new(fd, PollFlags::IN));
+        let limit = (ordered || !self.join.is_idle()).then_some(&short);
+        let fds = [self.audit.as_fd(), self.nft.as_fd(), self.woken.as_fd()];
+        let mut sources = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
         match poll(&mut sources, limit) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(source) => {
@@ -221,45 +182,52 @@ impl Worker {
 
     /// Reads all that is there. Commits first: an audit event of theirs is then at hand or yet to come.
     fn receive(&mut self) -> Result<bool, EvidenceError> {
+        let commits = self.receive_commits()?;
+        Ok(self.receive_records()? || commits)
+    }
+
+    fn receive_commits(&mut self) -> Result<bool, EvidenceError> {
         let mut news = false;
-        while let Some(length) = self.datagram(false)? {
+        loop {
+            let whole = match self.nft.receive().map_err(receiving)? {
+                Received::Datagram(bytes) => netlink::for_each_message(bytes, |message| {
+                    if message.kind == nft::kind(nft::msg::NEWGEN)
+                        && let Some(commit) = committed(message.payload)
+                    {
+                        self.join.commit(commit, (), Instant::now());
+                    }
+                    ControlFlow::<()>::Continue(())
+                }),
+                Received::Lost => Err(Malformed),
+                Received::Empty => return Ok(news),
+            };
             news = true;
-            let now = Instant::now();
-            let whole = netlink::for_each_message(&self.buffer[..length], |message| {
-                if message.kind == nft::kind(nft::msg::NEWGEN)
-                    && let Some(commit) = committed(message.payload)
-                {
-                    self.pending.commit(commit, now);
-                }
-                ControlFlow::<()>::Continue(())
-            });
             if whole == Err(Malformed) {
                 self.lost()?;
             }
         }
-        while let Some(length) = self.datagram(true)? {
-            news = true;
-            let Some(message) = whole_datagram(&self.buffer[..length]) else { continue };
-            let line = self.pending.record(message.kind.into(), message.payload, Instant::now());
-            if let Some(line) = line {
-                self.write(&line)?;
-            }
-        }
-        Ok(news)
     }
 
-    fn datagram(&mut self, audit: bool) -> Result<Option<usize>, EvidenceError> {
-        let socket = if audit { &self.audit } else { &self.nft };
+    fn receive_records(&mut self) -> Result<bool, EvidenceError> {
+        let mut news = false;
         loop {
-            match rustix::net::recv(socket, &mut self.buffer[..], RecvFlags::DONTWAIT) {
-                Ok((length, _)) => return Ok(Some(length)),
-                Err(Errno::AGAIN) => return Ok(None),
-                Err(Errno::INTR) => {}
-                Err(Errno::NOBUFS) => {
+            let message: Message = match self.audit.receive().map_err(receiving)? {
+                Received::Datagram(bytes) => match whole_datagram(bytes) {
+                    Some(message) => (message.kind.into(), message.payload.to_vec()),
+                    None => continue,
+                },
+                Received::Lost => {
                     self.lost()?;
-                    return Ok(Some(0));
+                    continue;
                 }
-                Err(source) => return Err(EvidenceError::Netlink { operation: "receive", source }),
+                Received::Empty => return Ok(news),
+            };
+            news = true;
+            let Some(record) = record::parse_message(message.0, &message.1) else { continue };
+            if matches!(record.body, Body::Enabled(_)) {
+                self.write(&line(&message))?;
+            } else {
+                self.join.record(record, message, Instant::now());
             }
         }
     }
@@ -271,10 +239,14 @@ impl Worker {
     }
 
     fn write_ready(&mut self) -> Result<(), EvidenceError> {
-        for lines in self.pending.ready(Instant::now(), is_thread_of) {
+        for joined in self.join.ready(Instant::now(), is_thread_of).into_iter().filter(|joined| !joined.again)
+        {
+            let lines: Vec<u8> = joined.records.iter().flat_map(line).collect();
             self.write(&lines)?;
             self.report.events += 1;
         }
+        // Nobody reads here what was joined with no commit.
+        drop(self.join.finished());
         Ok(())
     }
 
@@ -294,10 +266,10 @@ impl Worker {
 
     fn close(mut self) -> Result<CollectorReport, EvidenceError> {
         self.note("type=DAEMON_END", "op=terminate res=success")?;
-        let waiting = self.pending.commits_waiting() as u64;
+        let waiting = self.join.commits_waiting() as u64;
         Ok(CollectorReport {
-            unmatched: self.pending.unmatched + waiting,
-            dropped: self.pending.dropped,
+            unmatched: self.join.unmatched + waiting,
+            dropped: self.join.dropped,
             ..self.report
         })
     }
@@ -308,6 +280,31 @@ fn committed(payload: &[u8]) -> Option<Committed> {
     Some(Committed { generation, thread, process: transactions::process_of(thread) })
 }
 
-fn is_thread_of(process: u32, thread: u32) -> bool {
+fn receiving(source: Errno) -> EvidenceError {
+    EvidenceError::Netlink { operation: "receive", source }
+}
+
+pub(super) fn is_thread_of(process: u32, thread: u32) -> bool {
     std::fs::symlink_metadata(format!("/proc/{process}/task/{thread}")).is_ok()
+}
+
+/// A message as auditd writes it. A table's name may hold newlines: they must not make lines.
+fn line((kind, text): &Message) -> Vec<u8> {
+    let mut line = format!("type={} msg=", record::type_name(*kind)).into_bytes();
+    line.extend(text.iter().map(|byte| if matches!(byte, b'\n' | b'\r' | 0) { b' ' } else { *byte }));
+    line.push(b'\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newline_in_a_tables_name_makes_no_line() {
+        let forged = b"audit(1.000:3): table=x\ntype=SYSCALL msg=audit(1.000:3): auid=7:2 family=1 entries=1 op=nft_register_table pid=77 comm=\"nft\"";
+        let line = line(&(1325, forged.to_vec()));
+        assert_eq!(line.iter().filter(|b| **b == b'\n').count(), 1);
+        assert!(line.starts_with(b"type=NETFILTER_CFG msg=audit(1.000:3): table=x type=SYSCALL"));
+    }
 }

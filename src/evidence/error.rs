@@ -40,7 +40,7 @@ pub enum EvidenceError {
         source: std::io::Error,
     },
     /// A thread could not be started, or died.
-    #[error("the audit collector's thread stopped unexpectedly")]
+    #[error("a thread could not be started, or stopped unexpectedly")]
     Thread,
 }
 

@@ -4,12 +4,15 @@
 //! written by the kernel as they are (spaces, newlines, quotes and all, by anyone who owns a network
 //! namespace), so a NETFILTER_CFG record is read from its right end. Must not do I/O, must not panic.
 
+mod fields;
+
 use crate::model::{NetfilterCfg, Syscall};
 use chrono::{DateTime, Utc};
+use fields::{Fields, number, untrusted};
 use winnow::ascii::{dec_uint, digit1};
 use winnow::combinator::{alt, delimited, opt, preceded, terminated};
 use winnow::prelude::*;
-use winnow::token::{rest, take_until, take_while};
+use winnow::token::take_while;
 
 /// What a record says, as far as fwdrift needs it (numbers: include/uapi/linux/audit.h).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,10 @@ pub enum Body {
     Syscall(Syscall),
     /// PROCTITLE, 1327.
     Proctitle(Vec<u8>),
+    /// EXECVE, 1309: arguments by number, in pieces. A long command line takes several records.
+    Execve(Vec<(u32, Vec<u8>)>),
+    /// USER_START or USER_LOGIN (1105, 1112): a session that began, with an address.
+    Session(SessionStart),
     /// EOE, 1320: no more records of this event.
     End,
     /// CONFIG_CHANGE, 1305, that alters `audit_enabled`: whether auditing is on from now. The kernel writes none
@@ -33,6 +40,18 @@ pub enum Body {
     Broken,
     /// Any other type.
     Other,
+}
+
+/// Whence a session came, as the program that let it in wrote it down. The numbers are the kernel's own: whoever
+/// else may write such records, can do so for the session it is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionStart {
+    /// The audit session.
+    pub session: u32,
+    /// The login uid.
+    pub auid: u32,
+    /// The address of the other side.
+    pub remote: String,
 }
 
 /// One audit record.
@@ -59,18 +78,27 @@ pub(super) const NETFILTER_CFG: u32 = 1325;
 pub(super) const SYSCALL: u32 = 1300;
 /// PROCTITLE.
 pub(super) const PROCTITLE: u32 = 1327;
+/// EXECVE.
+pub(super) const EXECVE: u32 = 1309;
+/// USER_START.
+pub(super) const USER_START: u32 = 1105;
+/// USER_LOGIN.
+pub(super) const USER_LOGIN: u32 = 1112;
 /// EOE.
 pub(super) const EOE: u32 = 1320;
 /// CONFIG_CHANGE.
 pub(super) const CONFIG_CHANGE: u32 = 1305;
 
-const NAMES: [(&str, u32); 10] = [
+const NAMES: [(&str, u32); 13] = [
     ("NETFILTER_CFG", NETFILTER_CFG),
     ("SYSCALL", SYSCALL),
     ("PROCTITLE", PROCTITLE),
     ("EOE", EOE),
     ("CONFIG_CHANGE", CONFIG_CHANGE),
     ("SOCKADDR", 1306),
+    ("EXECVE", EXECVE),
+    ("USER_START", USER_START),
+    ("USER_LOGIN", USER_LOGIN),
     ("DAEMON_START", 1200),
     ("DAEMON_END", 1201),
     ("DAEMON_ABORT", 1202),
@@ -166,6 +194,8 @@ pub(super) fn parse_body(number: u32, text: &[u8]) -> Body {
         PROCTITLE if matches!(text, b"proctitle=\"(null)\"" | b"proctitle=(null)") => Body::Other,
         PROCTITLE => whole(Fields::of(text).bytes("proctitle").map(Body::Proctitle)),
         EOE => Body::End,
+        EXECVE => whole(execve(text).map(Body::Execve)),
+        USER_START | USER_LOGIN => session(text).map_or(Body::Other, Body::Session),
         CONFIG_CHANGE => {
             let fields = Fields::of(text);
             let (new, old) = (fields.number::<u32>("audit_enabled"), fields.number::<u32>("old"));
@@ -229,81 +259,36 @@ fn syscall(text: &[u8]) -> Option<Syscall> {
     })
 }
 
-/// `key=value` pairs. The first of a key counts; quotes hold spaces and `=`.
-struct Fields<'a>(Vec<(&'a [u8], &'a [u8])>);
-
-impl<'a> Fields<'a> {
-    fn of(text: &'a [u8]) -> Self {
-        let mut pairs = Vec::new();
-        let mut input = text;
-        while !input.is_empty() {
-            match pair.parse_next(&mut input) {
-                Ok(Some(found)) => pairs.push(found),
-                Ok(None) => {}
-                Err(_) => break,
-            }
-        }
-        Self(pairs)
-    }
-
-    /// The value as it stands in the record, with its quotes.
-    fn raw(&self, key: &str) -> Option<&'a [u8]> {
-        self.0.iter().find(|(k, _)| *k == key.as_bytes()).map(|(_, v)| *v)
-    }
-
-    fn number<T: std::str::FromStr>(&self, key: &str) -> Option<T> {
-        number(self.raw(key)?)
-    }
-
-    /// A text that the kernel quoted, or wrote as hexadecimal because it holds odd bytes
-    /// (kernel/audit.c `audit_log_n_untrustedstring`); `(none)` and `(null)` are no text.
-    fn bytes(&self, key: &str) -> Option<Vec<u8>> {
-        match self.raw(key)? {
-            b"(none)" | b"(null)" | b"" => None,
-            [b'"', text @ .., b'"'] => Some(text.to_vec()),
-            [b'"', ..] => None,
-            hex if key != "tty" => unhex(hex),
-            plain => Some(plain.to_vec()),
-        }
-    }
-
-    /// An account's name that auditd added; its words for "no such account" are no name.
-    fn name(&self, key: &str) -> Option<String> {
-        let name = String::from_utf8(self.bytes(key)?).ok()?;
-        let real = !name.is_empty() && name != "unset" && !name.starts_with("unknown");
-        real.then_some(name)
-    }
+/// `argc=N a0=… a1_len=L a1[0]=… a1[1]=… …`, or further arguments without `argc` (kernel/auditsc.c
+/// `audit_log_execve_info`).
+fn execve(text: &[u8]) -> Option<Vec<(u32, Vec<u8>)>> {
+    let fields = Fields::of(text);
+    let arguments = fields.pairs().iter().filter_map(|(key, value)| {
+        let digits = key.strip_prefix(b"a")?.split(|byte| *byte == b'[').next()?;
+        let index = number(digits).filter(|_| !digits.is_empty())?;
+        Some((index, *value))
+    });
+    arguments.map(|(index, value)| Some((index, untrusted(value)?))).collect()
 }
 
-type Pair<'a> = (&'a [u8], &'a [u8]);
-
-/// One pair and the separator after it; `None` for a word that is no pair.
-fn pair<'a>(input: &mut &'a [u8]) -> ModalResult<Option<Pair<'a>>> {
-    let word = |b: u8| b != b' ' && b != b'=' && b != ENRICHMENT;
-    let _ = take_while(0.., [b' ', ENRICHMENT]).parse_next(input)?;
-    let key = take_while(0.., word).parse_next(input)?;
-    if opt(b'=').parse_next(input)?.is_none() {
-        return Ok(None);
-    }
-    let quoted = (b'"', alt((terminated(take_until(0.., "\""), b'"'), rest))).take();
-    let bare = take_while(0.., |b: u8| b != b' ' && b != ENRICHMENT);
-    let value = alt((quoted, bare)).parse_next(input)?;
-    Ok(Some((key, value)))
-}
-
-fn number<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
-    if !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(digits).ok()?.parse().ok()
-}
-
-fn unhex(text: &[u8]) -> Option<Vec<u8>> {
-    if !text.len().is_multiple_of(2) {
-        return None;
-    }
-    let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    text.chunks_exact(2).map(|two| Some(digit(two[0])? << 4 | digit(two[1])?)).collect()
+/// `pid=… uid=… auid=A ses=S … msg='op=… acct=… exe=… hostname=… addr=ADDRESS terminal=… res=success'`: the kernel's
+/// fields, then what the program wrote (audit_log_acct_message(3)), of which the address is the last part that may
+/// hold what others chose.
+fn session(text: &[u8]) -> Option<SessionStart> {
+    const MESSAGE: &[u8] = b" msg='";
+    const ADDRESS: &[u8] = b" addr=";
+    let at = text.windows(MESSAGE.len()).position(|window| window == MESSAGE)?;
+    let (kernel, message) = (text.get(..at)?, text.get(at + MESSAGE.len()..)?);
+    let message = message.get(..message.iter().rposition(|byte| *byte == b'\'')?)?;
+    let address = message.windows(ADDRESS.len()).rposition(|window| window == ADDRESS)?;
+    let rest = message.get(address + ADDRESS.len()..)?;
+    let address = rest.split(|byte| *byte == b' ').next().and_then(|text| std::str::from_utf8(text).ok())?;
+    let succeeded = rest.ends_with(b" res=success") || rest.ends_with(b" res=1");
+    let fields = Fields::of(kernel);
+    let set = |key: &str| fields.number(key).filter(|value| *value != UNSET);
+    let (session, auid) = (set("ses")?, set("auid")?);
+    let remote = crate::evidence::process::address(address).filter(|_| succeeded)?;
+    Some(SessionStart { session, auid, remote })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::error::LedgerError;
 use super::files::{EVENT_FILE, check_ledger_files};
 use super::identity::{event_signature, service_signature};
 use super::lock::Lock;
-use super::repository::Repository;
+use super::repository::{CommitId, Repository};
 use super::{message, refs, tree};
 use crate::model::{Event, Files, HostName, LedgerEntry};
 use crate::report::escape;
@@ -126,6 +126,39 @@ impl Repository {
             false => tree::id_without(&self.git, &root, EVENT_FILE)?,
         };
         Ok(Some((id.to_string(), files)))
+    }
+
+    /// The ledger's commits after `known`, oldest first, and whether `known` is one of the ledger: if not (somebody moved
+    /// the branch), or without one, they are all of them.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`] if a commit cannot be read.
+    pub fn commits_after(
+        &self,
+        host: &HostName,
+        known: Option<&str>,
+    ) -> Result<(Vec<CommitId>, bool), LedgerError> {
+        let mut ids = Vec::new();
+        let mut next = refs::tip(&self.git, &refs::live(host))?.map(|commit| commit.id());
+        let mut found = false;
+        while let Some(id) = next.filter(|_| !found) {
+            found = known.is_some_and(|known| id.to_string() == known);
+            if !found {
+                ids.push(id.into());
+                next = self.commit(id)?.parent_ids().next();
+            }
+        }
+        ids.reverse();
+        Ok((ids, found))
+    }
+
+    /// The event that a commit of the ledger holds.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`] if it cannot be read.
+    pub fn event_at(&self, id: &CommitId) -> Result<LedgerEntry, LedgerError> {
+        let damaged = |error: git2::Error| tree::damaged(&self.git, id.as_str(), error.message());
+        self.entry(&self.commit(Oid::from_str(id.as_str()).map_err(damaged)?)?)
     }
 
     /// The ids of the ledger's commits, newest first, along first parents.

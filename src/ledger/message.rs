@@ -2,6 +2,7 @@
 
 use super::text::{columns, cut, one_line, paragraphs};
 use crate::model::{Change, ChangeKind, Event, EventKind, HostName};
+use chrono::SecondsFormat;
 use git2::Signature;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -141,7 +142,15 @@ fn without_changes(event: &Event) -> String {
             None => "fwdrift could not see".to_owned(),
         },
         EventKind::Transient => "made and undone between two looks".to_owned(),
-        EventKind::Checkpoint => format!("open differences: {}", event.open.len()),
+        EventKind::Checkpoint => match &event.checkpoint {
+            Some(point) => format!(
+                "{} looks since {}, open differences: {}",
+                point.looks,
+                point.from.to_rfc3339_opts(SecondsFormat::Secs, true),
+                event.open.len()
+            ),
+            None => format!("open differences: {}", event.open.len()),
+        },
         EventKind::Drift | EventKind::Reverted | EventKind::Applied | EventKind::Approved => {
             format!("live state {}", cut(&event.state, 12))
         }

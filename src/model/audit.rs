@@ -21,6 +21,25 @@ pub struct AuditEvent {
     /// one when the task becomes another program (`sh -c '…; exec nft'` stays `sh -c …`), so it describes,
     /// and decides nothing.
     pub proctitle: Option<Vec<u8>>,
+    /// What else is known of the process; empty where nobody looked.
+    pub background: Background,
+}
+
+/// What is known of a process beyond its audit record. It describes, and decides only what a service is called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Background {
+    /// The address that its session came from.
+    pub remote: Option<String>,
+    /// The account that called sudo, as the process was told.
+    pub sudo_user: Option<String>,
+    /// The whole command line, arguments separated by NUL.
+    pub cmdline: Option<Vec<u8>>,
+    /// The systemd unit, of the host's own manager.
+    pub unit: Option<String>,
+    /// The id of the container, or its name.
+    pub container: Option<String>,
+    /// The names of the processes above it, the outermost first.
+    pub parents: Vec<String>,
 }
 
 /// A NETFILTER_CFG record (kernel/auditsc.c `__audit_log_nfcfg`).

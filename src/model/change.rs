@@ -280,6 +280,15 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// For a status line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InSync => "in sync",
+            Self::Drift => "in drift",
+            Self::Unknown => "not all could be seen",
+        }
+    }
+
     /// Drift is certain, whatever else could not be seen.
     pub fn worst(verdicts: impl Iterator<Item = Self>) -> Self {
         verdicts.fold(Self::InSync, |worst, verdict| match (worst, verdict) {

@@ -67,6 +67,21 @@ pub struct Approval {
     pub ticket: Option<String>,
 }
 
+/// A statement that fwdrift was looking, so that silence is evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Since when: the checkpoint before, or the first look that counted.
+    pub from: DateTime<Utc>,
+    /// How often it looked.
+    pub looks: u64,
+    /// How many of these looks could not see something that the verdict depends on.
+    pub blind_looks: u64,
+    /// Whether the live state is as approved.
+    pub in_sync: bool,
+    /// The time of the oldest difference that is open; `null` in sync, and where it is not known.
+    pub drift_since: Option<DateTime<Utc>>,
+}
+
 /// The content of `event.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
@@ -111,6 +126,9 @@ pub struct Event {
     /// For `approved`: who approved, why, and the ticket.
     #[serde(default)]
     pub approval: Option<Approval>,
+    /// For `checkpoint`: how often fwdrift looked.
+    #[serde(default)]
+    pub checkpoint: Option<Checkpoint>,
     /// What could not be seen at that look.
     pub gaps: Vec<Gap>,
 }

@@ -8,12 +8,12 @@ pub mod event;
 pub mod side;
 
 pub use all::{All, Other, Without};
-pub use audit::{AuditEvent, NetfilterCfg, Syscall};
+pub use audit::{AuditEvent, Background, NetfilterCfg, Syscall};
 pub use author::{Author, Evidence, Window};
 pub use change::{
     BaselineRef, Change, ChangeKind, CheckResult, Gap, ObjectKind, Position, Source, Summary, Verdict,
 };
-pub use event::{Approval, Event, EventKind, LedgerEntry};
+pub use event::{Approval, Checkpoint, Event, EventKind, LedgerEntry};
 pub use side::{
     Approves, BootChange, BootResult, BootState, DiffResult, Provider, Sameness, SideKind, SideRef,
 };

@@ -197,7 +197,7 @@ impl Reader<'_> {
             self.push(table, act, On::Rule(DoneRule { chain, handle, rule: None, own, whole }));
             return Ok(());
         }
-        let stripped = strip::rule(attrs)?;
+        let stripped = strip::rule(table.family, attrs)?;
         let named = xt_set::with_names(&stripped, self.ipset);
         let attrs = named.unwrap_or(stripped);
         let mut rule = Rule { digest: Digest::of([&attrs[..]]), attrs: attrs.into() };

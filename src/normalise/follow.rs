@@ -198,7 +198,7 @@ impl<'o> Follower<'o> {
         }
         let Some(chain) = self.chain.as_mut() else { return Err(Unfit::Malformed) };
         self.rule.clear();
-        strip::rule_into(&mut self.rule, attrs)?;
+        strip::rule_into(&mut self.rule, chain.key.family, attrs)?;
         let named = xt_set::with_names(self.rule.as_bytes(), &self.ipsets);
         let stripped = named.as_deref().unwrap_or(self.rule.as_bytes());
         if memchr::memmem::find(stripped, b"dynset\0").is_some() {

@@ -19,6 +19,8 @@ pub mod scoped;
 mod shape;
 mod strip;
 pub mod touched;
+mod xt_info;
+pub mod xt_recent;
 pub mod xt_set;
 
 pub use anonymous::{
@@ -144,7 +146,7 @@ fn add(ruleset: &mut Ruleset, family: Family, kind: u8, attrs: Attrs<'_>) -> Res
         }
         msg::NEWRULE => {
             let chain = name_in(attrs, nft::rule::CHAIN)?;
-            let stripped = strip::rule(attrs)?;
+            let stripped = strip::rule(family, attrs)?;
             let table = table_of(ruleset, family, attrs, nft::rule::TABLE)?;
             let chain = match table.anonymous.chains.get_mut(&chain) {
                 Some(bound) => bound,

@@ -1,10 +1,13 @@
 //! Which attributes of each nf_tables object are definition and which are state.
 //!
 //! The lists are of what to *drop*: an attribute that a newer kernel adds is kept, and at worst
-//! reported, never silently ignored. Schemas: net/netfilter/nf_tables_api.c and nft_*.c (`*_dump`).
+//! reported, never silently ignored. Schemas: net/netfilter/nf_tables_api.c and nft_*.c (`*_dump`). What the kernel
+//! makes no use of in xt extensions: `xt_info`.
 
+use super::xt_info;
+use crate::model::Family;
 use crate::netlink::nft::{self, chain, elem, expr, flowtable, object, rule, set, table};
-use crate::netlink::{AttrWriter, Attrs, Malformed};
+use crate::netlink::{Attr, AttrWriter, Attrs, Malformed};
 
 /// `NFT_QUOTA_F_DEPLETED`: set by the kernel once a quota is used up.
 const QUOTA_F_DEPLETED: u32 = 1 << 1;
@@ -22,23 +25,24 @@ pub fn chain(attrs: Attrs<'_>) -> Result<Vec<u8>, Malformed> {
 }
 
 /// A rule's expressions, without their state, and its user data.
-pub fn rule(attrs: Attrs<'_>) -> Result<Vec<u8>, Malformed> {
+pub fn rule(family: Family, attrs: Attrs<'_>) -> Result<Vec<u8>, Malformed> {
     let mut out = AttrWriter::new();
-    rule_into(&mut out, attrs)?;
+    rule_into(&mut out, family, attrs)?;
     Ok(out.into_bytes())
 }
 
 /// As [`rule`], into a writer that is used again and again.
-pub fn rule_into(out: &mut AttrWriter, attrs: Attrs<'_>) -> Result<(), Malformed> {
+pub fn rule_into(out: &mut AttrWriter, family: Family, attrs: Attrs<'_>) -> Result<(), Malformed> {
     use rule::*;
-    stateless(out, attrs, &[TABLE, CHAIN, HANDLE, POSITION, PAD], None, EXPRESSIONS)
+    stateless(out, family, attrs, &[TABLE, CHAIN, HANDLE, POSITION, PAD], None, EXPRESSIONS)
 }
 
 /// A set's definition.
 pub fn set(attrs: Attrs<'_>) -> Result<Vec<u8>, Malformed> {
     use set::*;
     let mut out = AttrWriter::new();
-    stateless(&mut out, attrs, &[TABLE, NAME, HANDLE, COUNT, TYPE, PAD, ID], Some(EXPR), EXPRESSIONS)?;
+    let dropped = [TABLE, NAME, HANDLE, COUNT, TYPE, PAD, ID];
+    stateless(&mut out, Family::Unspec, attrs, &dropped, Some(EXPR), EXPRESSIONS)?;
     Ok(out.into_bytes())
 }
 
@@ -52,12 +56,14 @@ pub fn element(attrs: Attrs<'_>) -> Result<Vec<u8>, Malformed> {
 /// As [`element`], into a writer that is used again and again.
 pub fn element_into(out: &mut AttrWriter, attrs: Attrs<'_>) -> Result<(), Malformed> {
     use elem::*;
-    stateless(out, attrs, &[EXPIRATION, PAD], Some(EXPR), EXPRESSIONS)
+    stateless(out, Family::Unspec, attrs, &[EXPIRATION, PAD], Some(EXPR), EXPRESSIONS)
 }
 
-/// Writes what is left without the `dropped` attributes and without the state of its expressions.
+/// Writes what is left without the `dropped` attributes and without the state of its expressions. The family matters
+/// to xt extensions, which only rules have.
 fn stateless(
     out: &mut AttrWriter,
+    family: Family,
     attrs: Attrs<'_>,
     dropped: &[u16],
     expression: Option<u16>,
@@ -67,8 +73,8 @@ fn stateless(
         let attr = attr?;
         match attr.kind {
             kind if dropped.contains(&kind) => {}
-            kind if Some(kind) == expression => put_expression(out, kind, attr.nested())?,
-            kind if kind == expressions => put_expressions(out, kind, attr.nested())?,
+            kind if Some(kind) == expression => put_expression(out, family, kind, attr.nested())?,
+            kind if kind == expressions => put_expressions(out, family, kind, attr.nested())?,
             kind => {
                 out.put(kind, attr.payload);
             }
@@ -119,14 +125,27 @@ fn without(attrs: Attrs<'_>, dropped: &[u16]) -> Result<Vec<u8>, Malformed> {
     Ok(out.into_bytes())
 }
 
-fn put_expressions(out: &mut AttrWriter, kind: u16, list: Attrs<'_>) -> Result<(), Malformed> {
+fn put_expressions(
+    out: &mut AttrWriter,
+    family: Family,
+    kind: u16,
+    list: Attrs<'_>,
+) -> Result<(), Malformed> {
     out.try_nested(kind, |inner| {
-        list.into_iter().try_for_each(|element| put_expression(inner, nft::LIST_ELEM, element?.nested()))
+        let put = |element: Attr<'_>, inner: &mut AttrWriter| {
+            put_expression(inner, family, nft::LIST_ELEM, element.nested())
+        };
+        list.into_iter().try_for_each(|element| put(element?, inner))
     })
 }
 
 /// One expression: its name, and its data without state.
-fn put_expression(out: &mut AttrWriter, kind: u16, attrs: Attrs<'_>) -> Result<(), Malformed> {
+fn put_expression(
+    out: &mut AttrWriter,
+    family: Family,
+    kind: u16,
+    attrs: Attrs<'_>,
+) -> Result<(), Malformed> {
     let name = attrs.find(expr::NAME).ok_or(Malformed)?;
     let data = attrs.find(expr::DATA);
     out.try_nested(kind, |nested| {
@@ -136,6 +155,7 @@ fn put_expression(out: &mut AttrWriter, kind: u16, attrs: Attrs<'_>) -> Result<(
             b"counter" | b"last" => Ok(()),
             b"quota" => quota(inner, data.nested()),
             b"dynset" => dynset(inner, data.nested()),
+            b"match" | b"target" => extension(inner, family, data.nested()),
             _ => {
                 inner.raw(data.payload);
                 Ok(())
@@ -168,12 +188,29 @@ fn dynset(out: &mut AttrWriter, attrs: Attrs<'_>) -> Result<(), Malformed> {
         let attr = attr?;
         match attr.kind {
             expr::DYNSET_TIMEOUT if attr.payload.iter().all(|byte| *byte == 0) => {}
-            expr::DYNSET_EXPR => put_expression(out, attr.kind, attr.nested())?,
-            expr::DYNSET_EXPRESSIONS => put_expressions(out, attr.kind, attr.nested())?,
+            expr::DYNSET_EXPR => put_expression(out, Family::Unspec, attr.kind, attr.nested())?,
+            expr::DYNSET_EXPRESSIONS => put_expressions(out, Family::Unspec, attr.kind, attr.nested())?,
             kind => {
                 out.put(kind, attr.payload);
             }
         }
+    }
+    Ok(())
+}
+
+/// An xt match or target without what the kernel does not read of it.
+fn extension(out: &mut AttrWriter, family: Family, data: Attrs<'_>) -> Result<(), Malformed> {
+    let neutral = || {
+        let (name, info) = (data.find(expr::XT_NAME)?, data.find(expr::XT_INFO)?);
+        xt_info::neutral(family, name.string(), data.find(expr::XT_REV)?.be32()?, info.payload)
+    };
+    let Some(info) = neutral() else {
+        out.raw(data.0);
+        return Ok(());
+    };
+    for attr in data {
+        let attr = attr?;
+        out.put(attr.kind, if attr.kind == expr::XT_INFO { &info } else { attr.payload });
     }
     Ok(())
 }

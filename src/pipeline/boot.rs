@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// Compares the boot state with the live and the approved one of a look.
 pub fn next_boot(checked: &Checked, root: &Path) -> Result<BootResult, PipelineError> {
-    let (mut live, mut approved) = (checked.live.clone(), checked.approved.clone());
+    let (mut live, mut approved) = (checked.live().clone(), checked.approved().clone());
     for backend in [Backend::Sysctl, Backend::Bpf] {
         live.tables.remove(&TableKey::of_all(backend));
         approved.tables.remove(&TableKey::of_all(backend));

@@ -24,6 +24,11 @@ pub(super) struct Context {
 }
 
 impl Context {
+    /// What is read.
+    pub(super) fn list(&self) -> &SettingsList {
+        &self.list
+    }
+
     /// Leaves in both rulesets what is to be compared. A baseline without a file of settings says nothing about
     /// them: they are taken out, which is a gap.
     pub(super) fn settle(

@@ -2,14 +2,16 @@
 
 use super::history::look_of;
 use super::last::{fingerprints, remembered};
-use super::look::{Checked, approver, blinding};
-use super::{PipelineError, Recorded, lasting};
+use super::look::{Checked, approver, beside, blinding};
+use super::{PipelineError, Recorded, lasting, turn};
 use crate::attribute;
 use crate::baseline::{self, Access, Cache};
 use crate::config::Settings;
 use crate::ledger::{Lock, Repository};
-use crate::model::{Author, BaselineRef, Change, Event, EventKind, Files, Gap, Window};
-use crate::record::{Cause, Draft, Memory, plan};
+use crate::model::{
+    Author, BaselineRef, Change, Checkpoint, Event, EventKind, Files, Gap, LedgerEntry, Verdict, Window,
+};
+use crate::record::{Cause, Draft, Memory, Tally, plan};
 use chrono::Utc;
 use std::collections::HashMap;
 
@@ -20,12 +22,28 @@ pub(super) fn append(
     lock: &Lock,
     checked: Checked,
 ) -> Result<Recorded, PipelineError> {
-    let events = drafts(&checked);
+    let events = drafts(settings, &checked);
+    let files = if events.is_empty() { None } else { Some(live_files(repository, &checked)?) };
+    let (entries, _) = append_events(settings, repository, lock, &checked, events, files.as_ref())?;
+    Ok(Recorded { result: checked.result, events: entries })
+}
+
+/// Appends these events, with the live state as files if there are any, and remembers the look.
+pub(super) fn append_events(
+    settings: &Settings,
+    repository: &Repository,
+    lock: &Lock,
+    checked: &Checked,
+    events: Vec<Event>,
+    files: Option<&Files>,
+) -> Result<(Vec<LedgerEntry>, Memory), PipelineError> {
     let blind = blinding(&checked.result.gaps);
+    let had_checkpoint = events.iter().any(|event| event.kind == EventKind::Checkpoint);
+    let tally = checked.memory.as_ref().and_then(|memory| memory.tally).filter(|_| !had_checkpoint);
+    let is_blind = !blind.is_empty();
     let mut entries = Vec::new();
-    if !events.is_empty() {
-        let files = live_files(repository, &checked)?;
-        entries = repository.append(lock, &settings.host, &files, events)?;
+    if let Some(files) = files.filter(|_| !events.is_empty()) {
+        entries = repository.append(lock, &settings.host, files, events)?;
     }
     let head = match entries.last() {
         Some(entry) => Some(entry.commit.clone()),
@@ -33,39 +51,40 @@ pub(super) fn append(
     };
     let memory = Memory {
         schema: Memory::schema(),
-        time: checked.look.time,
-        boot_id: checked.look.boot_id.clone(),
-        generation: checked.look.generation,
-        state: checked.live.digest().to_string(),
-        baseline: checked.baseline.tree.clone(),
+        time: checked.reading.look.time,
+        boot_id: checked.reading.look.boot_id.clone(),
+        generation: checked.reading.look.generation,
+        state: checked.reading.live.digest().to_string(),
+        baseline: checked.reading.baseline.tree.clone(),
         head,
         open: checked.result.changes.clone(),
-        fingerprints: fingerprints(&checked.differences, &checked.approved, &checked.live),
+        fingerprints: fingerprints(&checked.differences, &checked.reading.approved, &checked.reading.live),
         gaps: blind,
-        audited: checked.audited,
-        full_look: Some(checked.look.time),
-        netns_cookie: checked.look.netns_cookie,
-        beside: checked.beside.clone(),
+        audited: checked.reading.audited,
+        full_look: Some(checked.reading.look.time),
+        netns_cookie: checked.reading.look.netns_cookie,
+        beside: beside(&checked.reading.live, &checked.reading.beside),
         review_id: checked.result.review_id.clone(),
         re_encoded: checked.result.summary.re_encoded,
+        tally: Some(Tally::with(tally, checked.reading.look.time, is_blind)),
     };
     memory.write(repository, &settings.host)?;
-    Ok(Recorded { result: checked.result, events: entries })
+    Ok((entries, memory))
 }
 
 /// The live state as files. In sync with captured files, it is what these say.
-fn live_files(repository: &Repository, checked: &Checked) -> Result<Files, PipelineError> {
-    let approved = &checked.baseline.files;
+pub(super) fn live_files(repository: &Repository, checked: &Checked) -> Result<Files, PipelineError> {
+    let approved = &checked.reading.baseline.files;
     let sighted = blinding(&checked.result.gaps).is_empty();
     if checked.result.changes.is_empty() && sighted && !baseline::is_authored(approved) {
         let rulesets = approved.iter().filter(|(path, _)| baseline::is_ruleset(path));
         return Ok(rulesets.map(|(path, content)| (path.clone(), content.clone())).collect());
     }
-    let kept = lasting(&checked.live);
+    let kept = lasting(&checked.reading.live);
     let files = baseline::render(&kept)?;
     if sighted {
         let cache = Cache::new(repository.cache_dir(), Access::ReadWrite);
-        cache.insert(&files, &checked.live.interfaces, &kept);
+        cache.insert(&files, &checked.reading.live.interfaces, &kept);
     }
     Ok(files)
 }
@@ -112,6 +131,7 @@ pub(super) fn append_failure(
         changes: Vec::new(),
         open: memory.open.iter().map(|change| change.id.clone()).collect(),
         approval: None,
+        checkpoint: None,
         gaps: vec![gap.clone()],
     };
     let entries = repository.append(lock, host, &files, vec![event])?;
@@ -121,8 +141,33 @@ pub(super) fn append_failure(
 }
 
 /// The events of a look, complete but for their numbers.
-fn drafts(checked: &Checked) -> Vec<Event> {
+pub(super) fn drafts(settings: &Settings, checked: &Checked) -> Vec<Event> {
     let Some(memory) = &checked.memory else { return vec![first_event(checked)] };
+    let mut events = drafts_since(checked, memory);
+    events.extend(checkpoint(settings, checked, memory));
+    events
+}
+
+/// The statement that fwdrift was looking, where it is due.
+fn checkpoint(settings: &Settings, checked: &Checked, memory: &Memory) -> Option<Event> {
+    let now = checked.reading.look.time;
+    let tally = memory.tally.filter(|tally| tally.is_due(now, settings.checkpoint_every))?;
+    let changes = &checked.result.changes;
+    let checkpoint = Checkpoint {
+        from: tally.since,
+        looks: tally.looks,
+        blind_looks: tally.blind,
+        in_sync: checked.result.verdict == Verdict::InSync,
+        drift_since: changes.iter().filter_map(|change| change.time).min(),
+    };
+    let author = Author { name: "fwdrift".to_owned(), ..Author::default() };
+    let event = event(checked, memory, EventKind::Checkpoint);
+    let window = Window { from: Some(tally.since), to: now };
+    Some(Event { author, window, checkpoint: Some(checkpoint), ..event })
+}
+
+/// What happened since a look.
+fn drafts_since(checked: &Checked, memory: &Memory) -> Vec<Event> {
     let planned = plan(&memory.open, &checked.between, &checked.result.changes);
     let mut events: Vec<Event> = planned
         .into_iter()
@@ -136,12 +181,17 @@ fn drafts(checked: &Checked) -> Vec<Event> {
         let author = Author::unknown(None, Vec::new());
         events.push(Event { author, ..event(checked, memory, EventKind::Gap) });
     }
+    if let Some(watched) = checked.trail.seen() {
+        events.extend(turn::transients(checked, watched, &events, |kind| event(checked, memory, kind)));
+        return events;
+    }
     let before = look_of(memory);
-    let moved = before.same_count(&checked.look) && memory.generation < checked.look.generation;
-    let same = memory.state == checked.live.digest().to_string();
+    let moved =
+        before.same_count(&checked.reading.look) && memory.generation < checked.reading.look.generation;
+    let same = memory.state == checked.reading.live.digest().to_string();
     if moved && same && !events.iter().any(|event| event.kind != EventKind::Gap) {
         let (author, time, generations) = checked.trail.of_everything();
-        let time = time.unwrap_or(checked.look.time);
+        let time = time.unwrap_or(checked.reading.look.time);
         events.push(Event { author, time, generations, ..event(checked, memory, EventKind::Transient) });
     }
     events
@@ -149,14 +199,14 @@ fn drafts(checked: &Checked) -> Vec<Event> {
 
 /// What a commit on the baseline did, as one event by its author.
 fn by_baseline(draft: Draft, checked: &Checked, memory: &Memory) -> Event {
-    let (author, time) = (approver(&checked.baseline), checked.baseline.time);
+    let (author, time) = (approver(&checked.reading.baseline), checked.reading.baseline.time);
     let mut changes = draft.changes;
     if draft.kind == EventKind::Drift {
         for change in &mut changes {
             (change.author, change.time) = (author.clone(), Some(time));
         }
     }
-    let approval = (draft.kind == EventKind::Approved).then(|| checked.baseline.approval.clone());
+    let approval = (draft.kind == EventKind::Approved).then(|| checked.reading.baseline.approval.clone());
     Event { author, time, changes, approval, ..event(checked, memory, draft.kind) }
 }
 
@@ -168,12 +218,12 @@ fn by_author(draft: Draft, checked: &Checked, memory: &Memory) -> Vec<Event> {
     let mut changes = draft.changes;
     let attribution = match draft.kind {
         EventKind::Drift => checked.trail.attribute(&mut changes),
-        _ => checked.trail.attribute_ends(&mut changes, &checked.live),
+        _ => checked.trail.attribute_ends(&mut changes, &checked.reading.live),
     };
     let mut events = Vec::new();
     for (author, group) in attribute::by_author(changes) {
         let generations = attribution.generations_of_all(&group);
-        let time = attribute::time_of(&group).unwrap_or(checked.look.time);
+        let time = attribute::time_of(&group).unwrap_or(checked.reading.look.time);
         let kept = group.into_iter().map(|change| match draft.kind {
             EventKind::Drift => change,
             _ => originals.get(&change.id).cloned().unwrap_or(change),
@@ -186,7 +236,7 @@ fn by_author(draft: Draft, checked: &Checked, memory: &Memory) -> Vec<Event> {
 
 /// An event of this look that is not the ledger's first.
 fn event(checked: &Checked, memory: &Memory, kind: EventKind) -> Event {
-    let window = Window { from: Some(memory.time), to: checked.look.time };
+    let window = Window { from: Some(memory.time), to: checked.reading.look.time };
     Event { kind, window, ..bare_event(checked) }
 }
 
@@ -196,9 +246,9 @@ fn first_event(checked: &Checked) -> Event {
     if checked.result.changes.is_empty() {
         return Event {
             kind: EventKind::Approved,
-            author: approver(&checked.baseline),
-            time: checked.baseline.time,
-            approval: Some(checked.baseline.approval.clone()),
+            author: approver(&checked.reading.baseline),
+            time: checked.reading.baseline.time,
+            approval: Some(checked.reading.baseline.approval.clone()),
             ..bare
         };
     }
@@ -213,27 +263,28 @@ fn first_event(checked: &Checked) -> Event {
 fn bare_event(checked: &Checked) -> Event {
     // The trail may have been read only for what ended.
     let mut gaps = checked.result.gaps.clone();
-    gaps.extend(checked.trail.gaps().iter().filter(|gap| !checked.result.gaps.contains(gap)).cloned());
+    gaps.extend(checked.trail.gaps().into_iter().filter(|gap| !checked.result.gaps.contains(gap)));
     Event {
         schema: Event::SCHEMA.to_owned(),
         seq: 0,
         kind: EventKind::Gap,
         host: checked.result.host.clone(),
         netns: checked.result.netns.clone(),
-        time: checked.look.time,
+        time: checked.reading.look.time,
         recorded_at: Utc::now(),
-        window: Window { from: None, to: checked.look.time },
+        window: Window { from: None, to: checked.reading.look.time },
         author: Author::default(),
         generations: Vec::new(),
-        generation: checked.look.generation,
-        boot_id: checked.look.boot_id.clone(),
-        netns_cookie: checked.look.netns_cookie,
-        state: checked.live.digest().to_string(),
+        generation: checked.reading.look.generation,
+        boot_id: checked.reading.look.boot_id.clone(),
+        netns_cookie: checked.reading.look.netns_cookie,
+        state: checked.reading.live.digest().to_string(),
         baseline: checked.result.baseline.clone(),
-        baseline_tree: checked.baseline.tree.clone(),
+        baseline_tree: checked.reading.baseline.tree.clone(),
         changes: Vec::new(),
         open: checked.result.changes.iter().map(|change| change.id.clone()).collect(),
         approval: None,
+        checkpoint: None,
         gaps,
     }
 }

@@ -21,7 +21,8 @@ use crate::model::{
     Backend, BaselineRef, Change, CheckResult, Gap, Item, Outline, Ruleset, SettingsList, Summary, TableKey,
 };
 use crate::normalise::normalise;
-use crate::record::Memory;
+use crate::normalise::xt_recent::uses_list;
+use crate::record::{Memory, Tally};
 use crate::sys::netns::Netns;
 use chrono::Utc;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +47,10 @@ pub(super) fn glance(
     let Some(id) = repository.baseline_id(host, settings_path)? else { return Ok(None) };
     let memory = Memory::read(repository, host, repository.head_id(host)?.as_deref());
     let Some(memory) = memory.filter(|memory| memory.baseline == id.tree) else { return Ok(None) };
+    let is_due = |tally: Tally| tally.is_due(Utc::now(), settings.checkpoint_every);
+    if access == Access::ReadWrite && memory.tally.is_some_and(is_due) {
+        return Ok(None);
+    }
     let netns = open_netns(settings)?;
     // Before anything is read: what changes meanwhile belongs to the next window.
     let audited = history::is_auditing();
@@ -100,7 +105,8 @@ impl Sight<'_> {
         }
         let (changes, review_id) = (self.memory.open.clone(), self.memory.review_id.clone());
         let result = self.result(changes, self.memory.re_encoded, review_id, self.gaps.clone());
-        let nothing_new = Some(Memory { time: self.look.time, audited: self.audited, ..self.memory });
+        let tally = Some(Tally::with(self.memory.tally, self.look.time, false));
+        let nothing_new = Some(Memory { time: self.look.time, audited: self.audited, tally, ..self.memory });
         Glanced { result, nothing_new }
     }
 
@@ -131,6 +137,7 @@ impl Sight<'_> {
             audited: self.audited,
             full_look: Some(self.look.time),
             netns_cookie: glance.netns_cookie,
+            tally: Some(Tally::with(self.memory.tally, self.look.time, false)),
             beside: look::beside(&live, &beside_digest(&beside, &interfaces)),
             ..self.memory.clone()
         };
@@ -175,7 +182,7 @@ impl Sight<'_> {
         let mut changes: Vec<Change> = differences.iter().map(|d| d.change.clone()).collect();
         let trail = Trail::new(self.settings, Some(&self.memory), &self.look);
         attribute_new(&mut changes, &[], Some(&self.memory), None, &trail);
-        self.gaps.extend_from_slice(trail.gaps());
+        self.gaps.extend(trail.gaps());
         let review_id = review_id(&self.id.tree, &changes, &differences, approved, live);
         let gaps = std::mem::take(&mut self.gaps);
         Ok(Some(Glanced { result: self.result(changes, re_encoded, review_id, gaps), nothing_new: None }))
@@ -236,7 +243,12 @@ fn compared(
             return Ok(None);
         }
         before.extend(decode::decode(approved, &old)?);
-        let new = missing.1.into_iter().filter(|item| !aliases.contains_key(item)).collect();
+        let new: BTreeSet<Item> = missing.1.into_iter().filter(|item| !aliases.contains_key(item)).collect();
+        if old.iter().any(|item| depends_on_others(approved, item))
+            || new.iter().any(|item| depends_on_others(live, item))
+        {
+            return Ok(None);
+        }
         after.extend(decode::decode(live, &new)?);
         for (item, alias) in aliases {
             after.extend(before.get(&alias).cloned().map(|text| (item, text)));
@@ -248,6 +260,26 @@ fn compared(
         }
     }
     Ok(None)
+}
+
+/// Whether what an item means may depend on rules that are not at hand here (see `normalise::xt_recent`).
+fn depends_on_others(ruleset: &Ruleset, item: &Item) -> bool {
+    let Some(table) = ruleset.tables.get(item.table()) else { return false };
+    let in_chain = |name| table.chains.get(name).is_some_and(|chain| chain.rules.iter().any(uses_list));
+    match item {
+        Item::Table(_) => table.chains.keys().any(in_chain),
+        Item::Chain(_, name) => in_chain(name),
+        Item::Rule(_, name, place) => {
+            table.chains.get(name).and_then(|chain| chain.rules.get(*place)).is_some_and(uses_list)
+        }
+        Item::TableHead(_)
+        | Item::ChainHead(..)
+        | Item::Set(..)
+        | Item::SetHead(..)
+        | Item::Element(..)
+        | Item::Object(..)
+        | Item::Flowtable(..) => false,
+    }
 }
 
 /// The live rules that were not kept because the approved chain has them, too, each with its approved twin.

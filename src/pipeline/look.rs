@@ -10,13 +10,13 @@ use super::last::{keep_names, known, remembered};
 use crate::attribute::Look;
 use crate::baseline::{Access, Cache};
 use crate::collect;
-use crate::compare::{self, Comparison, Difference, Fingerprint, Known};
+use crate::compare::{self, Comparison, Difference, Fingerprint, Known, Texts};
 use crate::config::Settings;
 use crate::decode::{self, DecodeError};
 use crate::ledger::{Baseline, HostName, Repository};
 use crate::model::{
-    Author, Backend, BaselineRef, Capture, Change, CheckResult, Digest, Evidence, Gap, Ruleset, Source,
-    Summary, Table, TableKey, Verdict,
+    Author, Backend, BaselineRef, Capture, Change, CheckResult, Digest, Evidence, Gap, Ruleset, SettingsList,
+    Source, Summary, Table, TableKey, Verdict,
 };
 use crate::netlink::Attrs;
 use crate::netlink::nft::table;
@@ -34,22 +34,47 @@ pub(super) const ROUNDS: usize = 4;
 pub struct Checked {
     /// What `check` prints.
     pub result: CheckResult,
-    /// The live state.
-    pub live: Ruleset,
-    /// The approved state, loaded.
-    pub approved: Ruleset,
+    /// Both sides.
+    pub(super) reading: Reading,
     /// The differences, with the objects they are about.
     pub differences: Vec<Difference>,
+    /// The texts of the live objects among them.
+    pub(super) texts: Texts,
     /// The live state of the last look against the present baseline.
     pub(super) between: Vec<Change>,
     pub(super) trail: Trail,
-    pub(super) look: Look,
-    pub(super) baseline: Baseline,
     pub(super) memory: Option<Memory>,
-    pub(super) audited: bool,
-    /// See [`beside`].
-    pub(super) beside: Option<String>,
+}
+
+impl Checked {
+    /// The live state.
+    pub fn live(&self) -> &Ruleset {
+        &self.reading.live
+    }
+
+    /// The approved state, loaded.
+    pub fn approved(&self) -> &Ruleset {
+        &self.reading.approved
+    }
+}
+
+/// Both rulesets of one look, read and loaded.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// The live state.
+    pub(super) live: Ruleset,
+    /// The approved state.
+    pub(super) approved: Ruleset,
+    pub(super) baseline: Baseline,
     pub(super) context: Context,
+    /// See [`beside_digest`].
+    pub(super) beside: String,
+    pub(super) audited: bool,
+    pub(super) look: Look,
+    /// What could not be read.
+    pub(super) gaps: Vec<Gap>,
+    /// The sources for which what is approved stands in.
+    unseen: BTreeSet<Source>,
 }
 
 /// One look: collect, normalise, compare, attribute.
@@ -58,63 +83,91 @@ pub(super) fn examine(
     repository: &Repository,
     access: Access,
 ) -> Result<Checked, PipelineError> {
-    let host = &settings.host;
-    let baseline = repository
-        .baseline(host)?
-        .ok_or_else(|| PipelineError::NoBaseline { host: host.clone(), repo: settings.repo.clone() })?;
     let netns = open_netns(settings)?;
-    let audited = history::is_auditing();
-    let captured_at = Utc::now();
-    let list = context::listed(&baseline.files, &baseline.policy)?;
-    let (capture, mut gaps) = collect::capture(&netns, Some(&list))?;
-    let mut live = normalise(&capture)?;
-    let rest = Capture { messages: Vec::new(), ..capture };
-    let beside = beside(&live, &beside_digest(&normalise(&rest)?, &rest.interfaces));
-    let cache = Cache::new(repository.cache_dir(), access);
-    let mut approved = cache.approved(&baseline.tree, &baseline.files, &rest.interfaces)?;
-    let memory = remembered(repository, host)?;
-    let unseen = stand_in(&mut live, &approved, &gaps);
-    let context = Context::settle(list, &mut live, &mut approved, &mut gaps);
-    let Comparison { mut differences, re_encoded } = compared(&approved, &live, &known(memory.as_ref()))?;
-    keep_names(&mut differences, &approved, &live, memory.as_ref());
-    let (boot_id, netns_cookie) = (history::boot_id(), collect::netns_cookie(&netns));
-    let look = Look { boot_id, netns_cookie, generation: rest.generation, time: captured_at };
-    let mut changes: Vec<Change> = differences.iter().map(|d| d.change.clone()).collect();
-    for change in memory.iter().flat_map(|memory| &memory.open) {
-        if change.is_beside_nf_tables()
-            && unseen.contains(&change.source)
-            && !changes.iter().any(|known| known.id == change.id)
-        {
-            changes.push(change.clone());
-        }
+    let reading = Reading::take(settings, repository, access, &netns, |_| {})?;
+    let memory = remembered(repository, &settings.host)?;
+    let trail = Trail::new(settings, memory.as_ref(), &reading.look);
+    reading.compared(settings, repository, access, memory, trail)
+}
+
+impl Reading {
+    /// The kernel settings that are read.
+    pub(super) fn settings_list(&self) -> &SettingsList {
+        self.context.list()
     }
-    let between = match &memory {
-        Some(memory) => {
-            since_then((repository, host), &cache, memory, &baseline, (&approved, &live, &context), &changes)?
+
+    /// Collects and normalises the live state, and loads the approved one. `see` is shown what the kernel sent.
+    pub(super) fn take(
+        settings: &Settings,
+        repository: &Repository,
+        access: Access,
+        netns: &Netns,
+        see: impl FnOnce(&Capture),
+    ) -> Result<Self, PipelineError> {
+        let host = &settings.host;
+        let baseline = repository
+            .baseline(host)?
+            .ok_or_else(|| PipelineError::NoBaseline { host: host.clone(), repo: settings.repo.clone() })?;
+        let audited = history::is_auditing();
+        let captured_at = Utc::now();
+        let list = context::listed(&baseline.files, &baseline.policy)?;
+        let (capture, mut gaps) = collect::capture(netns, Some(&list))?;
+        see(&capture);
+        let mut live = normalise(&capture)?;
+        let rest = Capture { messages: Vec::new(), ..capture };
+        let beside = beside_digest(&normalise(&rest)?, &rest.interfaces);
+        let cache = Cache::new(repository.cache_dir(), access);
+        let mut approved = cache.approved(&baseline.tree, &baseline.files, &rest.interfaces)?;
+        let unseen = stand_in(&mut live, &approved, &gaps);
+        let context = Context::settle(list, &mut live, &mut approved, &mut gaps);
+        let (boot_id, netns_cookie) = (history::boot_id(), collect::netns_cookie(netns));
+        let look = Look { boot_id, netns_cookie, generation: rest.generation, time: captured_at };
+        Ok(Self { live, approved, baseline, context, beside, audited, look, gaps, unseen })
+    }
+
+    /// Compares and attributes.
+    pub(super) fn compared(
+        self,
+        settings: &Settings,
+        repository: &Repository,
+        access: Access,
+        memory: Option<Memory>,
+        mut trail: Trail,
+    ) -> Result<Checked, PipelineError> {
+        let Self { live, approved, baseline, context, beside, audited, look, mut gaps, unseen } = self;
+        let cache = Cache::new(repository.cache_dir(), access);
+        let own_gaps = gaps.clone();
+        let mut told = known(memory.as_ref());
+        trail.tell(&mut told);
+        let (Comparison { mut differences, re_encoded }, texts) = compared_in_words(&approved, &live, &told)?;
+        keep_names(&mut differences, &approved, &live, memory.as_ref());
+        let mut changes: Vec<Change> = differences.iter().map(|d| d.change.clone()).collect();
+        for change in memory.iter().flat_map(|memory| &memory.open) {
+            if change.is_beside_nf_tables()
+                && unseen.contains(&change.source)
+                && !changes.iter().any(|known| known.id == change.id)
+            {
+                changes.push(change.clone());
+            }
         }
-        None => Vec::new(),
-    };
-    let trail = Trail::new(settings, memory.as_ref(), &look);
-    attribute_new(&mut changes, &between, memory.as_ref(), Some(&baseline), &trail);
-    gaps.extend_from_slice(trail.gaps());
-    let at = BaselineRef { commit: baseline.commit.clone(), path: baseline.path.clone() };
-    let review_id = review_id(&baseline.tree, &changes, &differences, &approved, &live);
-    let summary = Summary::of(&changes, re_encoded);
-    let result = result_of(settings, at, &look, changes, gaps, summary, review_id);
-    Ok(Checked {
-        result,
-        live,
-        approved,
-        differences,
-        between,
-        trail,
-        look,
-        baseline,
-        memory,
-        audited,
-        beside,
-        context,
-    })
+        let between = match &memory {
+            Some(memory) => {
+                let sides = (&approved, &live, &context);
+                since_then((repository, &settings.host), &cache, memory, &baseline, sides, &changes)?
+            }
+            None => Vec::new(),
+        };
+        trail.learn(&differences, &approved, &live, memory.as_ref());
+        attribute_new(&mut changes, &between, memory.as_ref(), Some(&baseline), &trail);
+        gaps.extend(trail.gaps());
+        let at = BaselineRef { commit: baseline.commit.clone(), path: baseline.path.clone() };
+        let review_id = review_id(&baseline.tree, &changes, &differences, &approved, &live);
+        let summary = Summary::of(&changes, re_encoded);
+        let result = result_of(settings, at, &look, changes, gaps, summary, review_id);
+        let reading =
+            Self { live, approved, baseline, context, beside, audited, look, gaps: own_gaps, unseen };
+        Ok(Checked { result, reading, differences, texts, between, trail, memory })
+    }
 }
 
 /// What `check` prints, put together.
@@ -226,7 +279,11 @@ fn since_then(
         .collect())
 }
 
-pub(super) fn open_netns(settings: &Settings) -> Result<Netns, PipelineError> {
+/// The network namespace that the settings name.
+///
+/// # Errors
+/// If there is none.
+pub fn open_netns(settings: &Settings) -> Result<Netns, PipelineError> {
     let netns = match &settings.netns {
         Some(netns) => netns.open(),
         None => Netns::current(),
@@ -236,6 +293,15 @@ pub(super) fn open_netns(settings: &Settings) -> Result<Netns, PipelineError> {
 
 /// Compares two rulesets, decoding just what differs.
 pub fn compared(approved: &Ruleset, live: &Ruleset, known: &Known) -> Result<Comparison, DecodeError> {
+    Ok(compared_in_words(approved, live, known)?.0)
+}
+
+/// As [`compared`], with the texts of the live objects that differ.
+fn compared_in_words(
+    approved: &Ruleset,
+    live: &Ruleset,
+    known: &Known,
+) -> Result<(Comparison, Texts), DecodeError> {
     let unmatched = compare::unmatched(approved, live);
     let mut before = decode::decode(approved, &unmatched.baseline)?;
     let mut after = decode::decode(live, &unmatched.live)?;
@@ -249,7 +315,7 @@ pub fn compared(approved: &Ruleset, live: &Ruleset, known: &Known) -> Result<Com
         after.extend(decode::decode(live, &new)?);
         comparison = compare::compare_as(approved, live, &before, &after, known);
     }
-    Ok(comparison)
+    Ok((comparison, after))
 }
 
 /// Changes seen before keep their author; those that a commit on the baseline made have its author; new ones

@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 const SCHEMA: &str = "fwdrift.look/1";
 
@@ -55,6 +56,33 @@ pub struct Memory {
     /// How many objects had other bytes but the same text.
     #[serde(default)]
     pub re_encoded: usize,
+    /// The looks since the last checkpoint.
+    #[serde(default)]
+    pub tally: Option<Tally>,
+}
+
+/// How often there was a look since the last checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Since when it is counted.
+    pub since: DateTime<Utc>,
+    /// Looks.
+    pub looks: u64,
+    /// Those among them that could not see something that the verdict depends on.
+    pub blind: u64,
+}
+
+impl Tally {
+    /// With one more look, or the first one.
+    pub fn with(tally: Option<Self>, time: DateTime<Utc>, is_blind: bool) -> Self {
+        let Self { since, looks, blind } = tally.unwrap_or(Self { since: time, looks: 0, blind: 0 });
+        Self { since, looks: looks + 1, blind: blind + u64::from(is_blind) }
+    }
+
+    /// Whether a checkpoint is due after this time. A clock that was set back does not put it off.
+    pub fn is_due(&self, now: DateTime<Utc>, every: Duration) -> bool {
+        (now - self.since).to_std().map_or(true, |age| age >= every)
+    }
 }
 
 impl Memory {

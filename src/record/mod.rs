@@ -6,5 +6,5 @@
 mod memory;
 mod plan;
 
-pub use memory::Memory;
+pub use memory::{Memory, Tally};
 pub use plan::{Cause, Draft, plan};

@@ -28,7 +28,7 @@ pub fn subject(event: &Event) -> String {
         EventKind::Transient => format!("{host}: firewall changed and changed back {by}"),
         EventKind::Approved => format!("{host}: firewall drift approved {by}: {changes}"),
         EventKind::Gap => format!("{host}: fwdrift could not see the firewall for a time"),
-        EventKind::Checkpoint => format!("{host}: firewall looked at, nothing new"),
+        EventKind::Checkpoint => format!("{host}: {}", wording::checkpoint(event)),
     }
 }
 

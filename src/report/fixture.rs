@@ -155,6 +155,7 @@ pub(super) fn entry(seq: u64, kind: EventKind, changes: Vec<Change>) -> LedgerEn
             changes,
             open,
             approval: None,
+            checkpoint: None,
             gaps: vec![],
         },
     }

@@ -1,7 +1,8 @@
 //! Phrases that several renderers share.
 
 use super::escape;
-use crate::model::{Change, ChangeKind, EventKind, ObjectKind, Source, Summary};
+use super::time::utc;
+use crate::model::{Change, ChangeKind, Event, EventKind, ObjectKind, Source, Summary};
 
 /// Hexadecimal digits of a commit that text output shows.
 const SHORT: usize = 12;
@@ -147,6 +148,21 @@ pub(super) fn from_to(change: &Change) -> Option<String> {
         |text: &Option<String>| text.as_deref()?.strip_prefix(name)?.strip_prefix(" = ").map(str::to_owned);
     let (before, after) = (value(&change.before)?, value(&change.after)?);
     Some(escape::terminal(&format!("{name}: {before} → {after}")))
+}
+
+/// What a checkpoint states: `looked 96 times since 2026-05-14 00:00:00 UTC, in sync`.
+pub(super) fn checkpoint(event: &Event) -> String {
+    let Some(point) = &event.checkpoint else { return "firewall looked at, nothing new".to_owned() };
+    let state = match (point.in_sync, point.drift_since) {
+        (true, _) => "in sync".to_owned(),
+        (false, Some(since)) => format!("in drift since {}", utc(since)),
+        (false, None) => "not in sync".to_owned(),
+    };
+    let blind = match point.blind_looks {
+        0 => String::new(),
+        some => format!("; {some} of them could not see everything"),
+    };
+    format!("looked {} times since {}, {state}{blind}", point.looks, utc(point.from))
 }
 
 /// Whether the changes of such an event are differences that ended, rather than new ones.

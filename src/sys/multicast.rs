@@ -6,7 +6,7 @@
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketAddrAny, SocketFlags, SocketType};
 use std::os::fd::AsRawFd;
 
 /// 64 MB: what lost nothing with a reader stalled for 1.5 s under 44,000 messages.
@@ -92,14 +92,19 @@ impl Multicast {
         (result == 0 && length as usize > DROPS * size_of::<u32>()).then(|| numbers[DROPS])
     }
 
-    /// Reads the next datagram, without waiting.
+    /// Reads the next datagram of the kernel, without waiting. One of another process (which a container in the same
+    /// network namespace may send, if it has CAP_NET_ADMIN) is passed over.
     ///
     /// # Errors
     /// The kernel's, but for EAGAIN, EINTR and ENOBUFS.
     pub fn receive(&mut self) -> Result<Received<'_>, Errno> {
         loop {
-            match rustix::net::recv(&self.fd, &mut self.buffer[..], RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
-                Ok((length, whole)) if whole <= length => {
+            let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
+            match rustix::net::recvfrom(&self.fd, &mut self.buffer[..], flags) {
+                Ok((_, _, from)) if !is_kernel(from.as_ref()) => {
+                    tracing::warn!("a datagram that is not the kernel's")
+                }
+                Ok((length, whole, _)) if whole <= length => {
                     return Ok(Received::Datagram(self.buffer.get(..length).unwrap_or_default()));
                 }
                 Ok(_) | Err(Errno::NOBUFS) => return Ok(Received::Lost),
@@ -109,6 +114,11 @@ impl Multicast {
             }
         }
     }
+}
+
+/// The kernel's port is 0, and no process can have it.
+fn is_kernel(from: Option<&SocketAddrAny>) -> bool {
+    from.and_then(|from| SocketAddrNetlink::try_from(from.clone()).ok()).is_some_and(|from| from.pid() == 0)
 }
 
 impl AsFd for Multicast {

@@ -149,6 +149,7 @@ pub fn event(name: &str) -> Event {
         changes: vec![change],
         open: vec!["0123456789ab".into()],
         approval: None,
+        checkpoint: None,
         gaps: Vec::new(),
     }
 }

@@ -5,6 +5,7 @@ use crate::Claims;
 use crate::live::Live;
 use crate::manifest::{Entry, Loader};
 use crate::restart;
+use crate::saved;
 use crate::table::Outcome;
 use fwdrift::model::{Change, ChangeKind, ObjectKind, Position, Verdict};
 
@@ -79,6 +80,8 @@ pub fn examine(entry: &Entry) -> Claims {
     check("legacy: loaded again")?;
     live.send_packets();
     check("legacy: counters moved")?;
+    outcomes.push(("legacy: saved and restored", saved::whole(&live)));
+    live.reload();
     live.add_expiring(None);
     if let Err(error) = live.keep(approved.clone()) {
         outcomes.push(("legacy: the test itself", Outcome::Wrong(error)));

@@ -278,7 +278,10 @@ impl Live {
             all_netns: false,
             audit_log: self.repo.path().to_owned(),
             tool_timeout: Duration::from_secs(30),
+            checkpoint_every: Duration::from_secs(86400),
             full_look_every: Duration::from_secs(3600),
+            poll_every: Duration::from_secs(10),
+            notify: fwdrift::config::NotifySettings::default(),
             format: Format::Text,
             color: ColorChoice::Never,
             verbosity: Verbosity::Normal,
@@ -317,7 +320,7 @@ impl Live {
                 checked.result
             ));
         }
-        Ok((checked.result, checked.approved))
+        Ok((checked.result.clone(), checked.approved().clone()))
     }
 
     /// The drift check of another namespace against this one's baseline.

@@ -18,8 +18,10 @@ mod other_nft;
 mod pairs;
 mod raw;
 mod restart;
+mod saved;
 mod table;
 mod translate;
+mod words;
 mod writers;
 
 use fwdrift::model::{Change, Verdict};
@@ -131,6 +133,10 @@ fn examine(entry: &Entry) -> Claims {
         outcomes.push(("element expired", check(&live)));
         live.reload();
         outcomes.push(("flushed, loaded again", check(&live)));
+        if let Loader::Restore(_) = live.entry.loader {
+            outcomes.push(("saved and restored", saved::whole(&live)));
+            live.reload();
+        }
         match live.keep(approved) {
             // The sets that its rules name are still there.
             Err(_) if live.entry.needs_ipsets() => return Some((exact, outcomes)),

@@ -134,7 +134,7 @@ fn noop(folder: &Path, row: &Row) -> Claims {
 }
 
 /// Programs of a family, with the tables and chains in which its rules may stand.
-fn homes(family: &str) -> (&'static str, Vec<(&'static str, &'static str)>) {
+pub fn homes(family: &str) -> (&'static str, Vec<(&'static str, &'static str)>) {
     let (program, tables): (_, &[(&str, &[&str])]) = match family {
         "arp" => ("arptables-nft-restore", &[("filter", &["OUTPUT", "INPUT"])]),
         "eb" => (

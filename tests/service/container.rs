@@ -1,5 +1,5 @@
-//! A machine for one test: this system's own /usr, read-only, with the built program in it; an /etc of its own; booted
-//! by its own systemd. It ends with the test.
+//! A machine for one test: this system's own /usr (or another's), read-only, with the built program in it; an /etc of its
+//! own; booted by its own systemd. It ends with the test.
 
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub const NSPAWN: &str = "/usr/bin/systemd-nspawn";
+/// Another system to boot than this one: the root of a tree with systemd, nftables, iptables, ipset, git and iproute2.
+const OTHER_SYSTEM: &str = "FWDRIFT_TEST_SYSTEM";
 /// Units that have no work in such a machine, and would only make its start slower.
 const MASKED: [&str; 8] = [
     "console-getty.service",
@@ -42,7 +44,6 @@ pub fn skipped(why: &str) {
 }
 
 /// What a command inside left behind.
-#[derive(Debug)]
 pub struct Run {
     pub code: Option<i32>,
     pub stdout: String,
@@ -52,7 +53,7 @@ pub struct Run {
 impl Run {
     #[track_caller]
     pub fn succeeded(self) -> String {
-        assert_eq!(self.code, Some(0), "{self:?}");
+        assert_eq!(self.code, Some(0), "{}{}", self.stdout, self.stderr);
         self.stdout
     }
 }
@@ -71,14 +72,17 @@ impl Tree {
             std::fs::create_dir_all(tree.path(name)).unwrap();
         }
         for name in ["bin", "sbin", "lib", "lib32", "lib64"] {
-            if let Ok(target) = std::fs::read_link(Path::new("/").join(name)) {
+            if let Ok(target) = std::fs::read_link(system().join(name)) {
                 symlink(target, tree.path(name)).unwrap();
             }
         }
-        let etc = FROM_HOST.map(|name| Path::new("/etc").join(name));
+        let etc = FROM_HOST.map(|name| system().join("etc").join(name));
         let there = etc.iter().filter(|path| path.exists());
-        assert!(Command::new("/bin/cp").arg("-a").args(there).arg(tree.path("etc")).status().unwrap().success());
-        symlink("/usr/lib/os-release", tree.path("etc/os-release")).unwrap();
+        assert!(
+            Command::new("/bin/cp").arg("-a").args(there).arg(tree.path("etc")).status().unwrap().success()
+        );
+        // A copy, as systemd-nspawn looks for it before there is a /usr.
+        std::fs::copy(system().join("usr/lib/os-release"), tree.path("etc/os-release")).unwrap();
         tree.write("etc/machine-id", "5f77d21f4f1d4f0e8a3c2b1a09f8e7d6\n");
         tree.write("etc/hostname", "db-01\n");
         tree.write("etc/nftables.conf", &format!("#!/usr/sbin/nft -f\nflush ruleset\n{RULES}"));
@@ -110,20 +114,38 @@ impl Tree {
         symlink(unit, wants.join(Path::new(unit).file_name().unwrap())).unwrap();
     }
 
+    fn name(&self) -> String {
+        let unique = self.dir.path().file_name().unwrap().to_string_lossy().into_owned();
+        format!("fwdrift-test-{}", unique.trim_start_matches(".tmp"))
+    }
+
     /// Boots it, up to the multi-user target. None, with a loud word, where that cannot be.
     pub fn boot(self) -> Option<Machine> {
         if !Path::new(NSPAWN).exists() {
             skipped("no systemd-nspawn (package systemd-container)");
             return None;
         }
+        if !system().join("usr/lib/systemd/systemd").exists() {
+            skipped("no systemd to boot");
+            return None;
+        }
+        let mut machine = Machine { nspawn: self.start(), leader: 0, tree: self };
+        machine.find_leader();
+        Some(machine)
+    }
+
+    fn start(&self) -> Child {
         let log = std::fs::File::create(self.path("boot.log")).unwrap();
         let root = self.dir.path().to_str().unwrap();
-        let nspawn = Command::new(NSPAWN)
+        Command::new(NSPAWN)
             .args(["--boot", "--quiet", "--directory", root])
-            .args(["--machine", &format!("fwdrift-test-{}", std::process::id())])
+            .args(["--machine", &self.name()])
             .args(["--private-network", "--register=no", "--keep-unit", "--console=pipe", "--settings=no"])
+            // A real machine allows this call, and has this directory.
+            .arg("--system-call-filter=bpf")
+            .arg("--bind-ro=/sys/module")
             .args(["--link-journal=no", "--resolv-conf=off", "--timezone=off"])
-            .arg(format!("--overlay-ro=/usr:{root}/over:/usr"))
+            .arg(format!("--overlay-ro={}:{root}/over:/usr", system().join("usr").display()))
             .arg("systemd.unit=multi-user.target")
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -131,11 +153,12 @@ impl Tree {
             .stderr(log.try_clone().unwrap())
             .stdout(log)
             .spawn()
-            .unwrap();
-        let mut machine = Machine { nspawn, leader: 0, tree: self };
-        machine.find_leader();
-        Some(machine)
+            .unwrap()
     }
+}
+
+fn system() -> PathBuf {
+    std::env::var_os(OTHER_SYSTEM).map_or_else(|| PathBuf::from("/"), PathBuf::from)
 }
 
 /// A unit or drop-in of the project.
@@ -174,6 +197,19 @@ impl Machine {
         }
     }
 
+    /// Shuts it down in good order, and boots it again.
+    pub fn reboot(&mut self) {
+        self.run(&["systemctl", "poweroff", "--no-block"]);
+        let limit = Instant::now() + Duration::from_secs(30);
+        while self.nspawn.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < limit, "it does not go down:\n{}", self.boot_log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.leader = 0;
+        self.nspawn = self.tree.start();
+        self.find_leader();
+    }
+
     fn boot_log(&self) -> String {
         std::fs::read_to_string(self.tree.path("boot.log")).unwrap_or_default()
     }
@@ -209,9 +245,21 @@ impl Machine {
         self.run(&["journalctl", "--no-pager", "-o", "cat", "-u", unit]).succeeded()
     }
 
-    /// The ledger's events, newest first.
+    /// The ledger's events, newest first, whatever is wrong with the machine's configuration.
     pub fn log(&self) -> String {
-        self.run(&["fwdrift", "log"]).stdout
+        self.log_of("/var/lib/fwdrift/repo")
+    }
+
+    /// The kinds of the events, oldest first.
+    pub fn kinds(&self) -> Vec<String> {
+        let text = self.sh("fwdrift log --format json");
+        let log: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let kind = |event: &serde_json::Value| event["kind"].as_str().unwrap().to_owned();
+        log["events"].as_array().unwrap().iter().rev().map(kind).collect()
+    }
+
+    pub fn log_of(&self, repo: &str) -> String {
+        self.run(&["fwdrift", "--config", "/dev/null", "--repo", repo, "log"]).stdout
     }
 
     /// Waits until it is so; at most `seconds`.
@@ -237,6 +285,8 @@ impl Drop for Machine {
             let _ = self.nspawn.kill();
         }
         let _ = self.nspawn.wait();
+        // Where /run is no file system of its own, systemd-nspawn leaves this.
+        let _ = std::fs::remove_dir(Path::new("/run/systemd/nspawn/propagate").join(self.tree.name()));
         if std::thread::panicking() {
             let _ = writeln!(std::io::stderr(), "the machine's console:\n{}", self.boot_log());
         }

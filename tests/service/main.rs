@@ -3,6 +3,7 @@
 
 mod container;
 mod manager;
+mod privileges;
 mod sandbox;
 mod timer;
 mod units;

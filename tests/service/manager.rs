@@ -5,6 +5,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+#[derive(Clone, Copy, PartialEq)]
+enum For {
+    It,
+    Another,
+}
+
 /// A namespace with an approved table, and a manager's socket.
 struct Managed {
     dir: tempfile::TempDir,
@@ -13,7 +19,8 @@ struct Managed {
 }
 
 impl Managed {
-    fn start(watchdog: Option<Duration>) -> Self {
+    /// With the environment of systemd's watchdog: a time, and for whom it is.
+    fn start(watchdog: Option<(Duration, For)>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
@@ -23,6 +30,7 @@ impl Managed {
         let script = r#"
             nft add table inet t
             "$1" --config "$2" --repo "$3" --host db-01 init >/dev/null
+            [ "$WATCHDOG_PID" != own ] || export WATCHDOG_PID=$$
             exec "$1" --config "$2" --repo "$3" --host db-01 watch"#;
         let mut command = Command::new("/usr/bin/unshare");
         command
@@ -34,8 +42,9 @@ impl Managed {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        if let Some(limit) = watchdog {
-            command.env("WATCHDOG_USEC", limit.as_micros().to_string());
+        if let Some((limit, whom)) = watchdog {
+            let pid = if whom == For::It { "own" } else { "1" };
+            command.env("WATCHDOG_USEC", limit.as_micros().to_string()).env("WATCHDOG_PID", pid);
         }
         let child = command.spawn().unwrap();
         Self { dir, socket, child: Some(child) }
@@ -114,7 +123,7 @@ fn the_manager_is_told_of_start_reload_and_end() {
 
 #[test]
 fn the_watchdog_is_pinged_at_half_of_its_time_and_not_while_the_process_is_stopped() {
-    let managed = Managed::start(Some(Duration::from_millis(600)));
+    let managed = Managed::start(Some((Duration::from_millis(600), For::It)));
     managed.wait_for("READY");
     managed.wait_for("WATCHDOG=1");
     let begun = Instant::now();
@@ -134,24 +143,37 @@ fn the_watchdog_is_pinged_at_half_of_its_time_and_not_while_the_process_is_stopp
 }
 
 #[test]
-fn a_watchdog_that_is_meant_for_another_process_is_not_pinged_and_no_manager_is_no_error() {
-    let dir = tempfile::tempdir().unwrap();
-    let nowhere = dir.path().join("nowhere");
-    // A manager's socket that is not there; WATCHDOG_PID of this test.
-    let script = r#"
-        nft add table inet t
-        "$1" --repo "$2" --host db-01 init >/dev/null
-        export NOTIFY_SOCKET="$3" WATCHDOG_USEC=100000 WATCHDOG_PID=1
-        timeout --preserve-status -s TERM 1 "$1" --repo "$2" --host db-01 watch"#;
-    let output = Command::new("/usr/bin/unshare")
-        .args(["--net", "/bin/sh", "-ec", script, "sh", env!("CARGO_BIN_EXE_fwdrift")])
-        .args([&dir.path().join("repo"), Path::new(&nowhere)])
-        .env_clear()
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert!(output.stderr.is_empty(), "{output:?}");
+fn a_watchdog_that_is_meant_for_another_process_is_not_pinged() {
+    let managed = Managed::start(Some((Duration::from_millis(100), For::Another)));
+    managed.wait_for("READY");
+    managed.socket.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+    while let Some(message) = managed.next() {
+        assert!(!message.contains("WATCHDOG"), "{message}");
+    }
+}
+
+#[test]
+fn a_manager_that_is_gone_is_no_error() {
+    let managed = Managed::start(Some((Duration::from_millis(100), For::It)));
+    managed.wait_for("READY");
+    std::fs::remove_file(managed.dir.path().join("notify")).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    managed.signal("-TERM");
+    let (code, said) = managed.end();
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_manager_that_stopped_listening_keeps_nobody_from_working_and_ending() {
+    // A ping a millisecond soon fills the socket, from which nothing is read.
+    let managed = Managed::start(Some((Duration::from_millis(2), For::It)));
+    managed.wait_for("READY");
+    std::thread::sleep(Duration::from_millis(500));
+    let asked = Instant::now();
+    managed.signal("-TERM");
+    let (code, said) = managed.end();
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
 }
 
 #[test]
@@ -165,4 +187,47 @@ fn a_second_sigterm_ends_a_process_that_does_not_come_round() {
     managed.signal("-CONT");
     let (code, said) = managed.end();
     assert_eq!(code, None, "ended by the signal itself: {said}");
+}
+
+/// script(1) gives it a terminal, and takes it away by ending.
+#[test]
+fn it_ends_with_its_terminal() {
+    if !Path::new("/usr/bin/script").exists() {
+        super::container::skipped("no script(1)");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (socket_path, pid_file) = (dir.path().join("notify"), dir.path().join("pid"));
+    let socket = UnixDatagram::bind(&socket_path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let inner = format!(
+        "cd {}; {fwdrift} --repo repo init >/dev/null; echo $$ >pid; exec {fwdrift} --repo repo watch",
+        dir.path().display(),
+        fwdrift = env!("CARGO_BIN_EXE_fwdrift"),
+    );
+    let mut terminal = Command::new("/usr/bin/unshare")
+        .args(["--net", "/usr/bin/script", "--quiet", "--command", &inner, "/dev/null"])
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("SHELL", "/bin/sh")
+        .env("NOTIFY_SOCKET", &socket_path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut bytes = [0; 256];
+    let mut next = || {
+        let length = socket.recv(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    };
+    assert_eq!(next(), "READY=1\n");
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    while next() != "STOPPING=1\n" {}
+    let pid = std::fs::read_to_string(pid_file).unwrap();
+    let limit = Instant::now() + Duration::from_secs(10);
+    while Path::new("/proc").join(pid.trim()).join("exe").exists() {
+        assert!(Instant::now() < limit, "it goes on without its terminal");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

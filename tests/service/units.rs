@@ -36,10 +36,11 @@ fn no_line_of_a_unit_is_unknown_to_systemd() {
         let text = std::fs::read_to_string(shipped(unit)).unwrap();
         std::fs::write(dir.path().join(unit), text.replace("/usr/bin/fwdrift", "/bin/true")).unwrap();
     }
-    for drop_in in ["legacy", "alerts"] {
+    for drop_in in ["legacy", "alerts", "processes"] {
         let into = dir.path().join("fwdrift-.service.d");
         std::fs::create_dir_all(&into).unwrap();
-        std::fs::copy(shipped(&format!("fwdrift-{drop_in}.conf")), into.join(format!("{drop_in}.conf"))).unwrap();
+        std::fs::copy(shipped(&format!("fwdrift-{drop_in}.conf")), into.join(format!("{drop_in}.conf")))
+            .unwrap();
     }
     for unit in ["fwdrift-record.timer", "fwdrift-watch.service"] {
         let file = dir.path().join(unit);

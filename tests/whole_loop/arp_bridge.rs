@@ -1,29 +1,11 @@
 //! arptables and ebtables: through nf_tables, and through the older interface.
 
-use crate::support::{Host, each, line, lines, skipped, snapshot};
+use crate::support::{Host, hold, line, lines, skipped, snapshot};
 use serde_json::Value;
 
-/// What is approved, what is then done, and the lines that name it.
-type Case = (&'static str, &'static str, &'static str, &'static [&'static str]);
-
-fn hold(cases: &[Case], source: &str, legacy: bool) {
-    each(
-        cases,
-        |case| case.0,
-        |(claim, approved, made, found)| {
-            let host = Host::bare();
-            host.sh(approved);
-            host.run(&["init"]).ended(0);
-            assert_eq!(lines(&host.changes()), Vec::<String>::new(), "{claim}: in sync at first");
-            host.sh(made);
-            let changes = host.changes();
-            assert_eq!(lines(&changes), *found, "{claim}");
-            let is_ours = |change: &Value| change["source"] == source && (change["legacy"] == true) == legacy;
-            assert!(changes.iter().all(is_ours), "{claim}: {changes:#?}");
-            host.run(&["approve", "--yes"]).ended(0);
-            assert_eq!(lines(&host.changes()), Vec::<String>::new(), "{claim}: in sync once approved");
-        },
-    );
+/// Whether a change is of this program, through nf_tables or through the older interface.
+fn of(source: &'static str, legacy: bool) -> impl Fn(&Value) -> bool + Sync {
+    move |change| change["source"] == source && (change["legacy"] == true) == legacy
 }
 
 /// The baseline's files, but for the host's settings.
@@ -70,8 +52,7 @@ fn arptables_nft_rules_are_shown_in_its_own_syntax() {
                 &["modified rule arp filter/own: -A own -j MARK --set-mark 5 -> -A own -j MARK --set-mark 6"],
             ),
         ],
-        "arptables",
-        false,
+        of("arptables", false),
     );
 }
 
@@ -141,8 +122,7 @@ fn ebtables_nft_rules_are_shown_in_its_own_syntax_also_where_nft_is_blind() {
                 &["modified chain bridge filter/FORWARD: :FORWARD ACCEPT -> :FORWARD DROP"],
             ),
         ],
-        "ebtables",
-        false,
+        of("ebtables", false),
     );
 }
 
@@ -286,8 +266,7 @@ fn arptables_legacy_rules_added_removed_changed_and_policies_are_named() {
                 &["modified chain arp filter/OUTPUT: :OUTPUT ACCEPT -> :OUTPUT DROP"],
             ),
         ],
-        "arptables",
-        true,
+        of("arptables", true),
     );
 }
 

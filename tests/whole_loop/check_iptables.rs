@@ -1,32 +1,10 @@
 //! Rules made by iptables: through nf_tables, and through the older x_tables interface.
 
-use crate::support::{Host, each, lines};
+use crate::support::{Host, each, hold, of};
 use serde_json::Value;
 
 fn sources(changes: &[Value]) -> Vec<&str> {
     changes.iter().map(|change| change["source"].as_str().unwrap()).collect()
-}
-
-/// What is approved, what is then done, and the lines that name it.
-type Case = (&'static str, &'static str, &'static str, &'static [&'static str]);
-
-fn hold(cases: &[Case], source: &str) {
-    each(
-        cases,
-        |case| case.0,
-        |(claim, approved, made, found)| {
-            let host = Host::bare();
-            host.sh(approved);
-            host.run(&["init"]).ended(0);
-            assert_eq!(lines(&host.changes()), Vec::<String>::new(), "{claim}: in sync at first");
-            host.sh(made);
-            let changes = host.changes();
-            assert_eq!(lines(&changes), *found, "{claim}");
-            assert!(sources(&changes).iter().all(|found| *found == source), "{claim}: {changes:#?}");
-            host.run(&["approve", "--yes"]).ended(0);
-            assert_eq!(lines(&host.changes()), Vec::<String>::new(), "{claim}: in sync once approved");
-        },
-    );
 }
 
 #[test]
@@ -76,7 +54,7 @@ fn iptables_nft_rules_are_shown_in_iptables_syntax_also_where_nft_is_blind() {
                 &["removed rule ip filter/OWN: -A OWN -s 10.0.0.1/32 -j DROP -> -"],
             ),
         ],
-        "iptables-nft",
+        of("iptables-nft"),
     );
 }
 
@@ -117,7 +95,7 @@ fn iptables_legacy_rules_added_removed_changed_and_policies_are_named() {
                 &["added chain ip filter/OWN: - -> :OWN -"],
             ),
         ],
-        "iptables-legacy",
+        of("iptables-legacy"),
     );
 }
 

@@ -1,6 +1,6 @@
 //! Sets of ipset: what of them is drift and what is not, in files, in rules of iptables, and in words.
 
-use crate::support::{Host, each, id_of, kinds, lines};
+use crate::support::{Host, each, hold, id_of, kinds, lines, of};
 use serde_json::Value;
 
 /// A set of each type that most kernels have, with the options that change what it holds.
@@ -23,32 +23,12 @@ const ALL_TYPES: &str = r#"
     ipset create bucket hash:ip bucketsize 8 hashsize 64
     ipset create all list:set comment; ipset add all v4; ipset add all nets comment second; ipset add all map"#;
 
-/// What is approved, what is then done, and the lines that name it.
-type Case = (&'static str, &'static str, &'static str, &'static [&'static str]);
-
 #[track_caller]
 fn approved(script: &str) -> Host {
     let host = Host::bare();
     host.sh(script);
     host.run(&["init"]).ended(0);
     host
-}
-
-fn hold(cases: &[Case], source: &str) {
-    each(
-        cases,
-        |case| case.0,
-        |(claim, before, made, found)| {
-            let host = approved(before);
-            assert_eq!(lines(&host.changes()), Vec::<String>::new(), "{claim}: in sync at first");
-            host.sh(made);
-            let changes = host.changes();
-            assert_eq!(lines(&changes), *found, "{claim}");
-            assert!(changes.iter().all(|change| change["source"] == source), "{claim}: {changes:#?}");
-            host.run(&["approve", "--yes"]).ended(0);
-            assert_eq!(lines(&host.changes()), Vec::<String>::new(), "{claim}: in sync once approved");
-        },
-    );
 }
 
 #[test]
@@ -222,7 +202,7 @@ fn each_kind_of_change_is_named_exactly_and_alone() {
                 &["added element unspec  bl: - -> add bl 192.0.2.1 timeout 2147483"],
             ),
         ],
-        "ipset",
+        of("ipset"),
     );
 }
 
@@ -325,7 +305,7 @@ fn a_rule_that_matches_a_set_is_shown_as_iptables_text_and_found_by_the_sets_nam
                 ],
             ),
         ],
-        "iptables-nft",
+        of("iptables-nft"),
     );
     hold(
         &[(
@@ -336,7 +316,7 @@ fn a_rule_that_matches_a_set_is_shown_as_iptables_text_and_found_by_the_sets_nam
                 "modified rule ip filter/INPUT: -A INPUT -m set --match-set a src -j DROP -> -A INPUT -m set --match-set b src -j DROP",
             ],
         )],
-        "iptables-legacy",
+        of("iptables-legacy"),
     );
 }
 

@@ -21,4 +21,5 @@ mod namespaces;
 mod reading;
 mod record;
 mod record_survives;
+mod save_restore;
 mod support;

@@ -102,6 +102,11 @@ impl Host {
         self.audit = Some((Collector::start(self.netns.as_fd(), log).unwrap(), auditing));
     }
 
+    /// What collects the audit records, where auditing is on.
+    pub fn collector(&self) -> Option<&Collector> {
+        self.audit.as_ref().map(|(collector, _)| collector)
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -166,7 +171,7 @@ impl Host {
     /// Runs the program from the test's own namespace, after the audit records have come.
     #[track_caller]
     pub fn run(&self, args: &[&str]) -> Run {
-        if let Some((collector, _)) = &self.audit {
+        if let Some(collector) = self.collector() {
             assert!(collector.settle().unwrap(), "an audit event did not come");
         }
         self.command(args).output().unwrap().into()
@@ -323,6 +328,35 @@ pub fn each<T: Sync>(cases: &[T], name: impl Fn(&T) -> &str + Sync, work: impl F
         }
     });
     assert_eq!(failed.into_inner().unwrap(), Vec::<String>::new(), "these cases failed");
+}
+
+/// What is approved, what is then done, and the lines that name it.
+pub type Case = (&'static str, &'static str, &'static str, &'static [&'static str]);
+
+/// Each case is in sync at first, named by just its lines then, and in sync again once approved; `is_ours` holds for
+/// every change.
+pub fn hold(cases: &[Case], is_ours: impl Fn(&Value) -> bool + Sync) {
+    each(
+        cases,
+        |case| case.0,
+        |(claim, approved, made, found)| {
+            let host = Host::bare();
+            host.sh(approved);
+            host.run(&["init"]).ended(0);
+            assert_eq!(lines(&host.changes()), Vec::<String>::new(), "{claim}: in sync at first");
+            host.sh(made);
+            let changes = host.changes();
+            assert_eq!(lines(&changes), *found, "{claim}");
+            assert!(changes.iter().all(&is_ours), "{claim}: {changes:#?}");
+            host.run(&["approve", "--yes"]).ended(0);
+            assert_eq!(lines(&host.changes()), Vec::<String>::new(), "{claim}: in sync once approved");
+        },
+    );
+}
+
+/// Whether a change is of this source.
+pub fn of(source: &'static str) -> impl Fn(&Value) -> bool + Sync {
+    move |change| change["source"] == source
 }
 
 /// The mode and content of every file below a directory: equal means that nothing was written.

@@ -1,5 +1,6 @@
 //! Facts into findings. Pure: no I/O and no clock.
 
+mod alerts;
 mod audit;
 mod host;
 mod repository;
@@ -20,6 +21,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     findings.extend(sources::judge(&facts.sources));
     findings.extend(audit::judge(facts));
     findings.extend(repository::judge(facts));
+    findings.extend(alerts::judge(facts));
     findings
 }
 

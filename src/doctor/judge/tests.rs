@@ -3,6 +3,7 @@ use crate::doctor::facts::*;
 use crate::doctor::finding::{Finding, Status, exit_code};
 use crate::doctor::{Distribution, Manager};
 use crate::model::BaselineRef;
+use crate::notify::{Position, SinkStatus};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::path::PathBuf;
 
@@ -64,6 +65,13 @@ fn healthy() -> Facts {
             last_look: LastLook::At(now() - TimeDelta::minutes(4)),
         },
         schedule: Schedule::Timer { enabled: true, active: true },
+        alerts: vec![SinkStatus {
+            name: "textfile".to_owned(),
+            waiting: 0,
+            position: None,
+            exposed: false,
+            problems: vec![],
+        }],
     }
 }
 
@@ -109,7 +117,10 @@ fn names_are_unique_and_areas_stay_together() {
     let mut names: Vec<_> = findings.iter().map(|finding| finding.name).collect();
     let mut areas: Vec<_> = names.iter().map(|name| name.split_once('.').unwrap().0).collect();
     areas.dedup();
-    assert_eq!(areas, ["privileges", "kernel", "tools", "sources", "audit", "repository", "schedule"]);
+    assert_eq!(
+        areas,
+        ["privileges", "kernel", "tools", "sources", "audit", "repository", "schedule", "alerts"]
+    );
     let all = names.len();
     names.sort_unstable();
     names.dedup();
@@ -427,4 +438,51 @@ fn a_journal_that_keeps_the_records_needs_no_audit_daemon() {
         facts.audit_files.journal = JournalRecords::Last(now());
     });
     assert_eq!(said(&findings, "audit.daemon"), "ok: no audit daemon; the journal keeps the records");
+}
+
+#[test]
+fn a_sink_that_gets_nothing_is_a_warning_with_its_reason() {
+    let position = |failing: bool| Position {
+        schema: String::new(),
+        number: 3,
+        delivered: 3,
+        refused: 1,
+        dropped: 0,
+        last_success: Some(now() - TimeDelta::hours(2)),
+        failing_since: failing.then(|| now() - TimeDelta::minutes(20)),
+        last_error: failing.then(|| "connection refused".to_owned()),
+    };
+    let sink = |name: &str, position, problems: &[&str]| SinkStatus {
+        name: name.to_owned(),
+        waiting: 2,
+        position,
+        exposed: name == "mail",
+        problems: problems.iter().map(|problem| (*problem).to_owned()).collect(),
+    };
+    let findings = with(|facts| {
+        facts.alerts = vec![
+            sink("webhook-chat", Some(position(true)), &[]),
+            sink("mail", Some(position(false)), &["everybody can read it"]),
+            sink("journald", None, &[]),
+        ];
+    });
+    let found: Vec<(&str, Status, &str)> = findings
+        .iter()
+        .filter(|finding| finding.name.starts_with("alerts."))
+        .map(|finding| (finding.name, finding.status, finding.detail.as_str()))
+        .collect();
+    let expect = [
+        (
+            "alerts.webhook",
+            Status::Warn,
+            "webhook-chat: failing since 20 minutes ago: connection refused; 2 waiting; last delivered 2 hours ago; 1 refused",
+        ),
+        (
+            "alerts.mail",
+            Status::Warn,
+            "everybody can read it; 2 waiting; last delivered 2 hours ago; 1 refused; what is sent crosses a network unencrypted",
+        ),
+        ("alerts.journald", Status::Info, "nothing was queued yet: it begins with the next `fwdrift record`"),
+    ];
+    assert_eq!(found, expect);
 }

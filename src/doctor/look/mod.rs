@@ -41,6 +41,7 @@ pub fn look(settings: &Settings, given: Given, now: DateTime<Utc>, run: &RunTool
         audit: given.audit,
         audit_files: audit::look(&settings.audit_log, service_manager, &tools, run),
         repository: given.repository,
+        alerts: given.alerts,
         schedule: schedule::look(service_manager, run),
         tools,
     }

@@ -1,0 +1,195 @@
+//! Whose process the kernel named, where no audit record says so. Pure.
+//!
+//! In: what NEWGEN said, what /proc said a moment later, and what the process connector told. Out: the process, or
+//! that it is not certain. Must not guess: a number that may have been given to two tasks is nobody's.
+
+use super::tasks::{TICK, Tasks};
+use crate::attribute;
+use crate::evidence::lore::Lore;
+use crate::evidence::process::{Ancestry, Process, Sight};
+use crate::model::{AuditEvent, Author, Background, Evidence};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What is known of a transaction. Times are since boot.
+#[derive(Clone, Debug)]
+pub(super) struct Question {
+    /// The thread that NEWGEN named, and what it called itself.
+    pub(super) thread: u32,
+    pub(super) comm: Vec<u8>,
+    /// It was committed after this, because everything before had been heard of; and before `read_at`.
+    pub(super) after: Duration,
+    /// When /proc was asked, and what it said.
+    pub(super) read_at: Duration,
+    pub(super) fresh: Option<Arc<Sight>>,
+    /// Whether the numbers of tasks may have come round between `after` and `read_at`.
+    pub(super) came_round: bool,
+    /// When it was committed, where an audit record says so.
+    pub(super) committed_at: Option<Duration>,
+}
+
+/// How much later than its audit record a process may seem to have begun: both times are cut, to 10 ms each.
+pub(super) const COARSE: Duration = Duration::from_millis(20);
+
+/// What is made of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// This process made the transaction.
+    Certain {
+        process: Box<Process>,
+        /// Whether its program is the one that did: it may have started another one since.
+        same_program: bool,
+    },
+    /// One of these may have, or somebody else.
+    Doubtful(Vec<Process>),
+}
+
+/// Finds the process.
+pub(super) fn find(question: &Question, tasks: &Tasks) -> Found {
+    let Question { thread, comm, after, read_at, fresh, came_round, committed_at } = question;
+    let whole = tasks.is_whole_since(*after);
+    let lives = tasks.with_number(*thread, *after, *read_at);
+    let fresh = fresh.as_deref().map(|sight| &sight.process);
+    // Of a process that is gone, a reading tells what its first thread was like, not another one.
+    let from_memory = || match lives.as_slice() {
+        [one] if whole && one.process() == *thread => one.seen(),
+        _ => None,
+    };
+    let has_its_number_alone = |process: &Process| {
+        // Who had it before the commit and has it after has had it all the time.
+        process.start + TICK <= *after
+            || committed_at.is_some_and(|at| process.start <= at + COARSE)
+            || if whole { lives.len() <= 1 } else { !came_round }
+    };
+    match fresh.filter(|process| has_its_number_alone(process)).or_else(from_memory) {
+        Some(process) => {
+            Found::Certain { process: Box::new(process.clone()), same_program: process.comm == *comm }
+        }
+        None => {
+            let seen = lives.iter().filter_map(|life| life.seen());
+            Found::Doubtful(fresh.into_iter().chain(seen).cloned().collect())
+        }
+    }
+}
+
+/// The author that a process stands for; `names` gives the login name of a uid. Unknown where the process is doubtful,
+/// or where a service is known by nothing but a program that may be another one by now.
+pub(super) fn author(
+    question: &Question,
+    found: &Found,
+    ancestry: &Ancestry,
+    lore: &Lore,
+    names: &dyn Fn(u32) -> Option<String>,
+) -> Author {
+    let candidates = match found {
+        Found::Certain { process, same_program } => {
+            let author = describe(process, *same_program, names);
+            let comm = Some(lossy(&question.comm));
+            let parents = chain(ancestry, &question.comm);
+            let sudo_user = author.sudo_user.clone().or_else(|| ancestry.sudo_user.clone());
+            let told = lore.remote(author.session, author.auid).map(str::to_owned);
+            let remote = told.or_else(|| author.remote.clone()).or_else(|| ancestry.ssh.clone());
+            let author = Author { comm, parents, sudo_user, remote, ..author };
+            if author.name != Author::UNKNOWN {
+                return Author { evidence: Evidence::Process, ..author };
+            }
+            vec![author]
+        }
+        Found::Doubtful(processes) if processes.is_empty() => vec![unseen(question)],
+        Found::Doubtful(processes) => {
+            processes.iter().map(|process| describe(process, true, names)).collect()
+        }
+    };
+    Author::unknown(None, candidates)
+}
+
+/// All that is left of a process that nobody saw.
+fn unseen(question: &Question) -> Author {
+    Author {
+        name: Author::UNKNOWN.to_owned(),
+        pid: Some(question.thread),
+        comm: Some(lossy(&question.comm)),
+        ..Author::default()
+    }
+}
+
+fn describe(process: &Process, same_program: bool, names: &dyn Fn(u32) -> Option<String>) -> Author {
+    let exe = process.exe.as_deref().filter(|_| same_program).map(lossy);
+    let cmdline = process.cmdline.as_deref().filter(|_| same_program).map(attribute::command_line);
+    let unit = process.place.unit.clone();
+    let name = match process.auid {
+        Some(auid) => Some(attribute::login(auid, None, names)),
+        None => attribute::service(exe.as_deref(), unit.as_deref()),
+    };
+    Author {
+        name: name.unwrap_or_else(|| Author::UNKNOWN.to_owned()),
+        auid: process.auid,
+        uid: Some(process.uid),
+        session: process.session,
+        tty: process.tty.clone(),
+        pid: Some(process.pid),
+        comm: Some(lossy(&process.comm)),
+        exe,
+        cmdline,
+        unit,
+        remote: process.claims.ssh.clone(),
+        sudo_user: process.claims.sudo_user.clone(),
+        container: process.place.container.clone(),
+        ..Author::default()
+    }
+}
+
+/// What /proc adds to an audit event: what it said of the process that the record names, if it is that one; else what
+/// it says of the parent. `committed_at` is the record's time, since boot.
+pub(super) fn background(
+    event: &AuditEvent,
+    sight: Option<&Sight>,
+    committed_at: Duration,
+    ancestry_of: impl FnOnce(u32, Option<u32>) -> Ancestry,
+) -> Background {
+    let known = event.background.clone();
+    let Some(call) = &event.syscall else { return known };
+    let comm = call.comm.as_deref().unwrap_or_default();
+    let is_it = |process: &Process| {
+        process.pid == call.pid
+            && process.start <= committed_at + COARSE
+            && (process.auid, process.session) == (call.auid, call.session)
+    };
+    let Some(sight) = sight.filter(|sight| is_it(&sight.process)) else {
+        let ancestry = call.ppid.map(|ppid| ancestry_of(ppid, call.session)).unwrap_or_default();
+        return Background {
+            parents: chain(&ancestry, comm),
+            remote: known.remote.or(ancestry.ssh),
+            sudo_user: ancestry.sudo_user,
+            ..known
+        };
+    };
+    let Process { exe, cmdline, claims, place, .. } = &sight.process;
+    let same_program = if exe.is_some() { *exe == call.exe } else { sight.process.comm == comm };
+    let of_program = |text: &Option<String>| text.clone().filter(|_| same_program);
+    Background {
+        remote: known.remote.or_else(|| of_program(&claims.ssh)).or_else(|| sight.ancestry.ssh.clone()),
+        sudo_user: of_program(&claims.sudo_user).or_else(|| sight.ancestry.sudo_user.clone()),
+        cmdline: cmdline.clone().filter(|_| same_program).or(known.cmdline),
+        unit: place.unit.clone(),
+        container: place.container.clone(),
+        parents: chain(&sight.ancestry, comm),
+    }
+}
+
+/// The names of the processes above one, and its own; none if there are none above it.
+fn chain(ancestry: &Ancestry, comm: &[u8]) -> Vec<String> {
+    let mut names = ancestry.names.clone();
+    if !names.is_empty() {
+        names.push(lossy(comm));
+    }
+    names
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;
