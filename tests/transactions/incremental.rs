@@ -309,7 +309,8 @@ fn many_chains_and_many_jumps_are_read_as_few_are() {
     let chains: String =
         (0..600).map(|n| format!("add chain inet t1 m{n}\nadd rule inet t1 m{n} tcp dport {n}\n")).collect();
     let transaction = lab.transaction(&chains);
-    let touched = Touches::default().touched(&transaction, &BTreeMap::new());
+    let touched = followed.touches.clone().touched(&transaction, &BTreeMap::new());
+    assert!(matches!(touched.scope.tables.values().next(), Some(Part::Parts(_))));
     let scoped = collect::scoped(&lab.netns, &touched.scope).unwrap().unwrap();
     // So many that the table is read as a whole.
     assert!(matches!(scoped.scope.tables.values().next(), Some(Part::Whole)));
@@ -378,4 +379,27 @@ fn a_reading_in_part_is_of_one_moment() {
     });
     println!("{read} readings, {torn} given up, {} different", seen.len());
     assert!(read > 20 && seen.len() > 5, "{read} readings, {torn} given up, {} different", seen.len());
+}
+
+/// Of a rename only the new name is announced, and nothing of the rules that jump to the chain.
+#[test]
+fn a_renamed_chain_brings_its_whole_table_also_where_its_old_name_is_not_known() {
+    for knows in [true, false] {
+        let mut lab = lab();
+        lab.nft("add chain ip t0 old; add rule ip t0 r0 meta mark 7 jump old; add map ip t0 m { type mark : verdict; elements = { 1 : goto old }; }");
+        lab.hear();
+        let mut followed = Followed::new(&lab);
+        if !knows {
+            followed.touches = Touches::default();
+        }
+        let before = followed.ruleset.digest();
+        let transaction = lab.transaction("rename chain ip t0 old new");
+        let touched = followed.touches.touched(&transaction, &BTreeMap::new());
+        assert_eq!(touched.scope.tables.values().collect::<Vec<_>>(), [&Part::Whole]);
+        assert_eq!(touched.renamed.len(), usize::from(knows));
+        let scoped = collect::scoped(&lab.netns, &touched.scope).unwrap().unwrap();
+        put(&mut followed.ruleset, &mut followed.writers, &scoped).unwrap();
+        assert_eq!(followed.ruleset, lab.ruleset());
+        assert_ne!(followed.ruleset.digest(), before);
+    }
 }
