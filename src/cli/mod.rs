@@ -26,6 +26,7 @@ use crate::model::HostName;
 use crate::pipeline::PipelineError;
 use crate::report::escape;
 use crate::sys::netns::NetnsError;
+use crate::watch::WatchError;
 use clap::{Parser, Subcommand};
 use output::Output;
 use std::process::ExitCode;
@@ -159,13 +160,14 @@ fn message(error: &anyhow::Error) -> String {
 fn hint(error: &anyhow::Error) -> Option<String> {
     let pipeline = || error.downcast_ref().and_then(PipelineError::hint);
     let config = || error.downcast_ref().and_then(ConfigError::hint);
+    let watch = || error.downcast_ref().and_then(WatchError::hint);
     let netns = || error.downcast_ref().and_then(NetnsError::hint);
     let demo = || error.downcast_ref().and_then(DemoError::hint);
     let ledger = || error.downcast_ref().and_then(LedgerError::hint);
     // A plain error is that of the output.
     let output =
         || error.is::<std::io::Error>().then(|| "give it room, or another place to write to".to_owned());
-    pipeline().or_else(config).or_else(netns).or_else(demo).or_else(ledger).or_else(output)
+    pipeline().or_else(watch).or_else(config).or_else(netns).or_else(demo).or_else(ledger).or_else(output)
 }
 
 /// The error and its causes, each once: most of our messages name their cause themselves.

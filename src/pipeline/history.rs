@@ -164,7 +164,7 @@ impl Trail {
         let from = self.before.as_ref().map_or(self.now.time, |before| before.time);
         self.history.get_or_init(|| match &self.watched {
             // What was heard is what an audit daemon would have written.
-            Some(watched) if watched.heard_all => History {
+            Some(watched) if watched.heard_all && watched.missing.is_empty() => History {
                 events: watched.x_tables.clone(),
                 covers_from: Some(from),
                 source: "the kernel".to_owned(),

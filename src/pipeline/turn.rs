@@ -403,20 +403,38 @@ pub(super) fn transients(
         let time = time.unwrap_or(event.time);
         found.push(Event { author, time, generations, changes, ..event });
     }
-    if let (Some(first), Some(last)) = (watched.missing.first(), watched.missing.last()) {
-        let event = make(EventKind::Gap);
-        let author = Author::unknown(Some(event.window), Vec::new());
-        let (generations, count) = (watched.missing.clone(), watched.missing.len());
-        let gap = Gap {
-            source: "nf_tables".to_owned(),
-            reason: format!("{count} transactions were not seen one by one (generations {first} to {last})"),
-            hint: Some("what they left behind is compared all the same".to_owned()),
-            blinds_verdict: false,
-        };
-        let gaps = event.gaps.iter().cloned().chain([gap]).collect();
-        found.push(Event { author, generations, gaps, ..event });
-    }
+    found.extend(unheard(checked, watched, &used, make));
     found
+}
+
+/// Transactions that nobody heard, and that no event accounts for: the history may know who made them; else there is a
+/// gap.
+fn unheard(
+    checked: &Checked,
+    watched: &Watched,
+    used: &BTreeSet<u32>,
+    make: impl Fn(EventKind) -> Event,
+) -> Option<Event> {
+    let generations: Vec<u32> = watched.missing.iter().filter(|missing| !used.contains(missing)).copied().collect();
+    let (first, last) = (generations.first()?, generations.last()?);
+    let (author, time, _) = checked.trail.of_everything();
+    if author.is_known() || !author.candidates.is_empty() {
+        let event = make(EventKind::Transient);
+        let time = time.unwrap_or(event.time);
+        return Some(Event { author, time, generations, ..event });
+    }
+    let gap = Gap {
+        source: "nf_tables".to_owned(),
+        reason: match generations.len() {
+            1 => format!("one transaction was not seen by itself (generation {first})"),
+            count => format!("{count} transactions were not seen one by one (generations {first} to {last})"),
+        },
+        hint: Some("what they left behind is compared all the same".to_owned()),
+        blinds_verdict: false,
+    };
+    let event = make(EventKind::Gap);
+    let gaps = event.gaps.iter().cloned().chain([gap]).collect();
+    Some(Event { author: Author::unknown(Some(event.window), Vec::new()), generations, gaps, ..event })
 }
 
 /// What transactions did, in words: of the first ones that left nothing behind.

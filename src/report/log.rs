@@ -4,7 +4,7 @@ use super::escape::terminal;
 use super::style::{ADDED, BAD, DIM, GOOD, HEADING, MOVED, WARN, marker, paint};
 use super::time::{duration, utc};
 use super::wording::{clip, count, ends, one_line, path, short};
-use super::{Options, pretty, who};
+use super::{Options, pretty, who, wording};
 use crate::model::{Event, EventKind, LedgerEntry};
 use anstyle::Style;
 use chrono::{DateTime, Utc};
@@ -60,6 +60,7 @@ fn push_entry(out: &mut String, entry: &LedgerEntry, digits: usize, options: &Op
     let commit = paint(DIM, short(&entry.commit));
     let by = match event.author.is_known() {
         true => format!("{} ({})", who::name(&event.author), event.author.evidence.as_str()),
+        false if event.kind == EventKind::Checkpoint => wording::checkpoint(event),
         false => who::name(&event.author),
     };
     out.push_str(&format!("\n{:>digits$}  {}  {kind}  {commit}  {by}\n", event.seq, utc(event.time)));
@@ -96,7 +97,8 @@ fn remarks(event: &Event) -> Vec<String> {
         let commits = count(event.generations.len(), "transaction", "transactions");
         lines.push(format!("{commits} left no difference"));
     }
-    if !event.author.is_known() || event.kind == EventKind::Gap {
+    let is_checkpoint = event.kind == EventKind::Checkpoint;
+    if (!event.author.is_known() && !is_checkpoint) || event.kind == EventKind::Gap {
         lines.push(who::window(event.window));
     }
     if !event.author.candidates.is_empty() {

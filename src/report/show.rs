@@ -5,9 +5,9 @@ use super::escape::terminal;
 use super::log::kind_style;
 use super::style::{DIM, paint};
 use super::time::{Reference, duration, utc};
-use super::wording::{count, host};
+use super::wording::{count, host, ranges};
 use super::{Options, gaps, pretty, who, wording};
-use crate::model::{Approval, Author, Event, LedgerEntry};
+use crate::model::{Approval, Author, Event, EventKind, LedgerEntry};
 use serde::Serialize;
 
 /// The event as text: nothing is cut.
@@ -57,7 +57,10 @@ fn rows(entry: &LedgerEntry) -> Vec<Row> {
         ("recorded", format!("{} ({late} later)", utc(event.recorded_at))),
         ("window", who::window(event.window)),
     ];
-    rows.extend(author(&event.author));
+    match event.kind {
+        EventKind::Checkpoint => rows.push(("states", wording::checkpoint(event))),
+        _ => rows.extend(author(&event.author)),
+    }
     rows.extend(approval(event.approval.as_ref()));
     rows.extend(state(event));
     rows
@@ -67,15 +70,19 @@ fn author(author: &Author) -> Vec<Row> {
     let evidence = author.evidence;
     let number = |n: Option<u32>| n.map(|n| n.to_string());
     let text = |t: &Option<String>| t.as_deref().map(terminal);
-    let known: [(&'static str, Option<String>); 10] = [
+    let parents: Vec<String> = author.parents.iter().map(|parent| terminal(parent)).collect();
+    let known: [(&'static str, Option<String>); 13] = [
         ("author", Some(who::name(author))),
         ("evidence", Some(format!("{}: {}", evidence.as_str(), who::meaning(evidence)))),
         ("login uid", number(author.auid)),
         ("session", number(author.session)),
         ("terminal", text(&author.tty)),
         ("from", text(&author.remote)),
+        ("sudo by", text(&author.sudo_user)),
         ("unit", text(&author.unit)),
+        ("container", text(&author.container)),
         ("process", process(author)),
+        ("parents", Some(parents.join(" → ")).filter(|chain| !chain.is_empty())),
         ("executable", text(&author.exe)),
         ("command", text(&author.cmdline)),
     ];
@@ -109,8 +116,10 @@ fn approval(approval: Option<&Approval>) -> Vec<Row> {
 }
 
 fn state(event: &Event) -> Vec<Row> {
-    let joined: Vec<String> = event.generations.iter().map(u32::to_string).collect();
-    let generations = if joined.is_empty() { "none joined".to_owned() } else { joined.join(" ") };
+    let generations = match event.generations.as_slice() {
+        [] => "none joined".to_owned(),
+        some => ranges(some),
+    };
     let ids: Vec<String> = event.open.iter().map(|id| terminal(id)).collect();
     let open = match ids.len() {
         0 => "nothing".to_owned(),
@@ -128,7 +137,7 @@ fn state(event: &Event) -> Vec<Row> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ChangeKind, EventKind};
+    use crate::model::ChangeKind;
     use crate::report::fixture::*;
 
     #[test]

@@ -165,6 +165,23 @@ pub(super) fn checkpoint(event: &Event) -> String {
     format!("looked {} times since {}, {state}{blind}", point.looks, utc(point.from))
 }
 
+/// `41 43–57 60`: numbers in order, rows of them as their first and last.
+pub(super) fn ranges(numbers: &[u32]) -> String {
+    let mut found: Vec<(u32, u32)> = Vec::new();
+    for number in numbers {
+        match found.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(*number) => *last = *number,
+            _ => found.push((*number, *number)),
+        }
+    }
+    let text = |(first, last): (u32, u32)| match last - first {
+        0 => first.to_string(),
+        1 => format!("{first} {last}"),
+        _ => format!("{first}–{last}"),
+    };
+    found.into_iter().map(text).collect::<Vec<_>>().join(" ")
+}
+
 /// Whether the changes of such an event are differences that ended, rather than new ones.
 pub(super) fn ends(kind: EventKind) -> bool {
     match kind {

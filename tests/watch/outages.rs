@@ -103,5 +103,7 @@ fn a_checkpoint_states_that_it_was_looking() {
     watching.stop();
     let shown = host.run(&["show", "2"]).ended(0);
     assert!(shown.contains("looked 17280 times since") && shown.contains("in sync"), "{shown}");
+    let log = host.run(&["log"]).ended(0);
+    assert!(log.contains("looked 17280 times since"), "{log}");
     assert_eq!(host.record().len(), 0, "and not again");
 }

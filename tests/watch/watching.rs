@@ -77,7 +77,7 @@ impl<'h> Watching<'h> {
     pub fn events_when(&self, what: &str, is_enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let end = Instant::now() + Duration::from_secs(60);
         loop {
-            let events = self.host.events();
+            let events = events(self.host);
             if is_enough(&events) {
                 return events;
             }
@@ -101,6 +101,13 @@ impl Drop for Watching<'_> {
             let _ = child.wait();
         }
     }
+}
+
+/// All recorded events, oldest first; whatever the audit log of the test lacks.
+fn events(host: &Host) -> Vec<Value> {
+    let log = host.command(&["log", "--format", "json"]).output().unwrap();
+    let log: Value = serde_json::from_slice(&log.stdout).unwrap_or_else(|_| panic!("{log:?}"));
+    log["events"].as_array().unwrap().iter().rev().cloned().collect()
 }
 
 /// The kernel's present generation.
