@@ -77,7 +77,7 @@ impl<'c> Net<'c> {
                 let pair = pair.or_insert_with(|| Pair { after: known.clone(), before: known });
                 pair.after = match (&done.attrs, &pair.after) {
                     (Some(attrs), Some(before)) if names_devices(attrs) => {
-                        Some(devices::OF_CHAIN.updated(before, attrs, act))
+                        devices::OF_CHAIN.updated(before, attrs, act)
                     }
                     (attrs, _) => attrs.clone(),
                 };
@@ -130,7 +130,7 @@ impl<'c> Net<'c> {
                 let pair = self.flowtables.entry(name.clone());
                 let pair = pair.or_insert_with(|| Pair { after: known.clone(), before: known });
                 pair.after = match (attrs, &pair.after) {
-                    (Some(attrs), Some(before)) => Some(devices::OF_FLOWTABLE.updated(before, attrs, act)),
+                    (Some(attrs), Some(before)) => devices::OF_FLOWTABLE.updated(before, attrs, act),
                     (attrs, _) => attrs.clone(),
                 };
             }

@@ -181,8 +181,8 @@ impl Reader<'_> {
         if act == Act::Removed && own.is_some_and(|own| own.chains.remove(&name).is_some()) {
             return Ok(());
         }
-        // A removal with a hook is one of devices only.
-        let defines = act == Act::Put || attrs.find(nft::chain::HOOK).is_some();
+        // A removal that names devices is one of these only. (Kernels before 6.4 define the chain that is removed again.)
+        let defines = act == Act::Put || names_devices(&stripped);
         let handle = attrs.find(nft::chain::HANDLE).and_then(|attr| attr.be64()).ok_or(Malformed)?;
         let attrs = defines.then_some(stripped);
         self.push(table, act, On::Chain(DoneChain { name, handle, attrs }));
@@ -330,11 +330,30 @@ mod tests {
         check(flowtable(msg::NEWFLOWTABLE, &[b"b"]), &[b"b", b"a"]);
         check(flowtable(msg::NEWFLOWTABLE, &[]), &[b"b", b"a"]);
         check(flowtable(msg::DELFLOWTABLE, &[b"a"]), &[b"b"]);
+        // The last one, or the whole by a kernel before 6.4.
+        advance(&mut context, &deeds(&[flowtable(msg::DELFLOWTABLE, &[b"b"])], &BTreeMap::new()).deeds, &[]);
+        assert!(context.tables.values().all(|table| table.flowtables.is_empty()));
+        advance(&mut context, &deeds(&[flowtable(msg::NEWFLOWTABLE, &[b"a"])], &BTreeMap::new()).deeds, &[]);
         let gone = message(msg::DELFLOWTABLE, |attrs| {
             attrs.string(nft::flowtable::NAME, b"f");
         });
         advance(&mut context, &deeds(&[gone], &BTreeMap::new()).deeds, &[]);
         assert!(context.tables.values().all(|table| table.flowtables.is_empty()));
+    }
+
+    #[test]
+    fn a_base_chain_that_is_removed_is_gone_also_where_the_kernel_defines_it_again() {
+        let removed = message(msg::DELCHAIN, |attrs| {
+            attrs.string(nft::chain::NAME, b"c").put(nft::chain::HANDLE, &7_u64.to_be_bytes());
+            attrs.nested(nft::chain::HOOK, |hook| {
+                hook.be32(nft::chain::HOOK_NUM, 1).be32(nft::chain::HOOK_PRIORITY, 0);
+            });
+        });
+        let read = deeds(&[removed], &BTreeMap::new());
+        let [Deed { act: Act::Removed, on: On::Chain(chain), .. }] = &read.deeds[..] else {
+            panic!("{read:?}")
+        };
+        assert_eq!(chain.attrs, None);
     }
 
     #[test]

@@ -415,7 +415,8 @@ fn unheard(
     used: &BTreeSet<u32>,
     make: impl Fn(EventKind) -> Event,
 ) -> Option<Event> {
-    let generations: Vec<u32> = watched.missing.iter().filter(|missing| !used.contains(missing)).copied().collect();
+    let generations: Vec<u32> =
+        watched.missing.iter().filter(|missing| !used.contains(missing)).copied().collect();
     let (first, last) = (generations.first()?, generations.last()?);
     let (author, time, _) = checked.trail.of_everything();
     if author.is_known() || !author.candidates.is_empty() {

@@ -406,6 +406,53 @@ fn a_transaction_beyond_the_budget_is_counted_and_the_next_one_is_whole() {
     assert_eq!(lab.transaction("add chain ip t f").left_out, 0);
 }
 
+/// One reading takes a millisecond or two: between two transactions there is time for it.
+#[test]
+fn a_part_can_be_read_in_a_storm() {
+    let mut lab = lab();
+    let transaction = lab.transaction("add chain ip t d; add rule ip t d tcp dport { 1, 2 } accept");
+    let scope = Touches::default().touched(&transaction, &BTreeMap::new()).scope;
+    let stop = AtomicBool::new(false);
+    let (mut read, mut torn, mut longest) = (0, 0, Duration::ZERO);
+    std::thread::scope(|threads| {
+        let (netns, stop) = (&lab.netns, &stop);
+        threads.spawn(move || {
+            let send = || {
+                let (mut socket, start) = (sender(), Instant::now());
+                for number in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        println!(
+                            "{:.0} transactions a second",
+                            f64::from(number) / start.elapsed().as_secs_f64()
+                        );
+                        return;
+                    }
+                    if number % 300 == 299 {
+                        flush(&mut socket)
+                    } else {
+                        add_rules(&mut socket, number)
+                    }
+                    let due = start + Duration::from_millis(number.into());
+                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                }
+            };
+            netns.run(send).unwrap();
+        });
+        let _guard = StopOnDrop(stop);
+        let end = Instant::now() + Duration::from_secs(4);
+        while Instant::now() < end {
+            let start = Instant::now();
+            match fwdrift::collect::scoped(&lab.netns, &scope) {
+                Ok(_) => read += 1,
+                Err(_) => torn += 1,
+            }
+            longest = longest.max(start.elapsed());
+        }
+    });
+    println!("{read} readings, {torn} given up, {longest:?} at most");
+    assert!(read > 50 && torn * 10 < read, "{read} readings, {torn} given up");
+}
+
 /// The kernel announces that a quota is used up, outside of any transaction.
 #[test]
 fn a_quota_that_is_used_up_is_nobodys_deed() {
