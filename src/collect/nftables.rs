@@ -22,7 +22,7 @@ pub enum NftablesError {
     #[error("cannot read nf_tables: {0}")]
     Socket(#[from] SocketError),
     /// It changed during every reading.
-    #[error("the ruleset changed during each of {ATTEMPTS} readings")]
+    #[error("the ruleset changed during each reading, {ATTEMPTS} times and more")]
     Torn,
     /// The kernel did not tell its generation.
     #[error("the kernel did not tell the ruleset's generation")]

@@ -5,7 +5,7 @@
 //! to them.
 
 use super::follow::{Stop, gone, whole};
-use super::nftables::{ATTEMPTS, NftablesError, Wanted, dump, elements, generation, is_gone, pause};
+use super::nftables::{NftablesError, Wanted, dump, elements, generation, is_gone};
 use super::{CollectError, ipset, links, rules};
 use crate::model::{ElementKey, Name, RawMessage, TableKey};
 use crate::netlink::nft::{self, NFGENMSG, chain, elem, expr, flowtable, msg, object, rule, set, table};
@@ -16,7 +16,13 @@ use crate::normalise::{self, Unfit, xt_set};
 use crate::sys::netns::Netns;
 use crate::sys::socket::{Dump, Socket};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+/// Readings before giving up, a second or so: one takes a millisecond, and may well fit between two transactions of a
+/// thousand in a second.
+const READINGS: u32 = 60;
+/// The longest pause between two.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Where more than this many chains of a table are meant, all of it is read: two requests a chain cost more than one
 /// dump.
 const CHAINS: usize = 512;
@@ -45,13 +51,13 @@ pub fn scoped(netns: &Netns, scope: &Scope) -> Result<Option<Scoped>, CollectErr
 pub fn chains(netns: &Netns) -> Result<(u32, Vec<RawMessage>), CollectError> {
     let read = || -> Result<(u32, Vec<RawMessage>), NftablesError> {
         let mut socket = Socket::open(Some(rustix::net::netlink::NETFILTER))?;
-        for attempt in 1..=ATTEMPTS {
+        for attempt in 1..=READINGS {
             let (before, mut found) = (generation(&mut socket)?, Vec::new());
             let state = dump(&mut socket, msg::GETCHAIN, &nft::nfgenmsg(0), &[], &mut found)?;
             if state == Dump::Whole && generation(&mut socket)? == before {
                 return Ok((before, found));
             }
-            pause(attempt);
+            std::thread::sleep(PAUSE.min(Duration::from_millis(1) * attempt));
         }
         Err(NftablesError::Torn)
     };
@@ -61,7 +67,7 @@ pub fn chains(netns: &Netns) -> Result<(u32, Vec<RawMessage>), CollectError> {
 fn read(scope: &Scope) -> Result<Option<Scoped>, CollectError> {
     let mut socket = Socket::open(Some(rustix::net::netlink::NETFILTER)).map_err(NftablesError::Socket)?;
     let interfaces = links::interfaces().map_err(CollectError::Links)?;
-    for attempt in 1..=ATTEMPTS {
+    for attempt in 1..=READINGS {
         let before = generation(&mut socket)?;
         let mut reader = Reader { socket: &mut socket, scope: Scope::default(), found: Found::default() };
         let read = scope.tables.iter().try_for_each(|(key, part)| reader.table(key, part));
@@ -76,7 +82,9 @@ fn read(scope: &Scope) -> Result<Option<Scoped>, CollectError> {
                 let names = normalise::ipset::names(&names);
                 return Ok(normalised(before, scope, interfaces, &found.into_messages(), &names).ok());
             }
-            Ok(()) | Err(Stop::Interrupted) => pause(attempt),
+            Ok(()) | Err(Stop::Interrupted) => {
+                std::thread::sleep(PAUSE.min(Duration::from_millis(1) * attempt))
+            }
             Err(Stop::Unfit) => return Ok(None),
             Err(Stop::Failed(error)) => return Err(error.into()),
         }

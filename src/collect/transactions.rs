@@ -154,12 +154,15 @@ impl Transactions {
             match self.socket.receive().map_err(failed)? {
                 Received::Datagram(bytes) => {
                     let mut ended = Vec::new();
-                    let (open, budget) = (&mut self.open, self.budget);
+                    let (open, budget, lost) = (&mut self.open, self.budget, &mut news.lost);
                     let whole = netlink::for_each_message(bytes, |message| {
                         if message.kind == nft::kind(msg::NEWGEN) {
                             let messages = std::mem::take(open);
                             kept += messages.bytes;
-                            ended.extend(committed(message.payload).map(|commit| (commit, messages)));
+                            match committed(message.payload) {
+                                Some(commit) => ended.push((commit, messages)),
+                                None => *lost = true,
+                            }
                         } else if message.port != 0 {
                             open.add(message, budget, kept);
                         }

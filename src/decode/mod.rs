@@ -11,6 +11,7 @@ mod ipset;
 mod iptables;
 mod json;
 mod listing;
+mod net;
 mod selection;
 mod selftest;
 mod sides;

@@ -3,10 +3,10 @@
 //! For what comes later in the same turn and refers to it: the order of rules is not kept, and what was not known does
 //! not become known. A reading, not this, says what the state is.
 
-use super::deeds::{Act, Deed, On};
+use super::deeds::{Act, Deed, On, names_devices};
 use super::touched::Renamed;
 use super::{anonymous::owned_by, devices, elements};
-use crate::model::{Chain, ElementKey, Name, Object, Ruleset, Set, Table, TableKey};
+use crate::model::{ElementKey, Name, Object, Ruleset, Set, Table, TableKey};
 use crate::netlink::nft::{elem, set};
 use std::collections::BTreeMap;
 
@@ -65,19 +65,19 @@ fn apply(table: &mut Table, act: Act, on: &On) {
     let put = act == Act::Put;
     match on {
         On::Table(_) | On::Element(..) => {}
-        On::Chain(done) => match (&done.attrs, table.chains.get_mut(&done.name)) {
-            (None, _) => drop(table.chains.remove(&done.name)),
-            (Some(attrs), Some(chain)) => {
-                chain.attrs = match super::deeds::names_devices(attrs) {
-                    true => devices::OF_CHAIN.updated(&chain.attrs, attrs, act),
-                    false => attrs.clone(),
-                };
+        On::Chain(done) => {
+            let known = table.chains.get(&done.name);
+            let attrs = match (&done.attrs, known) {
+                (Some(attrs), Some(known)) if names_devices(attrs) => {
+                    devices::OF_CHAIN.updated(&known.attrs, attrs, act)
+                }
+                (attrs, _) => attrs.clone(),
+            };
+            match attrs {
+                None => drop(table.chains.remove(&done.name)),
+                Some(attrs) => table.chains.entry(done.name.clone()).or_default().attrs = attrs,
             }
-            (Some(attrs), None) => {
-                let chain = Chain { attrs: attrs.clone(), rules: Vec::new() };
-                table.chains.insert(done.name.clone(), chain);
-            }
-        },
+        }
         On::Rule(done) => {
             let Some(rule) = &done.rule else { return };
             if put {
@@ -101,10 +101,16 @@ fn apply(table: &mut Table, act: Act, on: &On) {
         On::Object(kind, name, Some(attrs)) => {
             table.objects.insert((*kind, name.clone()), Object { attrs: attrs.clone() });
         }
-        On::Flowtable(name, None) => drop(table.flowtables.remove(name)),
-        On::Flowtable(name, Some(attrs)) => {
-            let known = table.flowtables.entry(name.clone()).or_default();
-            known.attrs = devices::OF_FLOWTABLE.updated(&known.attrs, attrs, act);
+        On::Flowtable(name, attrs) => {
+            let known = table.flowtables.get(name);
+            let attrs = match (attrs, known) {
+                (Some(attrs), Some(known)) => devices::OF_FLOWTABLE.updated(&known.attrs, attrs, act),
+                (attrs, _) => attrs.clone(),
+            };
+            match attrs {
+                None => drop(table.flowtables.remove(name)),
+                Some(attrs) => drop(table.flowtables.insert(name.clone(), Object { attrs })),
+            }
         }
     }
 }

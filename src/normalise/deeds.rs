@@ -89,8 +89,10 @@ pub struct Deeds {
 /// Reads a transaction's messages, in a namespace where the sets of ipset have these names (by index).
 pub fn deeds(messages: &[RawMessage], ipset: &BTreeMap<u16, Name>) -> Deeds {
     let mut reader = Reader { ipset, tables: BTreeMap::new(), deeds: Vec::new() };
-    let read = messages.iter().map(|message| reader.message(message));
-    let complete = read.fold(true, |complete, read| complete && read.is_ok());
+    let mut complete = true;
+    for message in messages {
+        complete &= reader.message(message).is_ok();
+    }
     Deeds { deeds: reader.deeds, complete }
 }
 
@@ -179,8 +181,8 @@ impl Reader<'_> {
         if act == Act::Removed && own.is_some_and(|own| own.chains.remove(&name).is_some()) {
             return Ok(());
         }
-        // A removal with a hook is one of devices only.
-        let defines = act == Act::Put || attrs.find(nft::chain::HOOK).is_some();
+        // A removal that names devices is one of these only. (Kernels before 6.4 define the chain that is removed again.)
+        let defines = act == Act::Put || names_devices(&stripped);
         let handle = attrs.find(nft::chain::HANDLE).and_then(|attr| attr.be64()).ok_or(Malformed)?;
         let attrs = defines.then_some(stripped);
         self.push(table, act, On::Chain(DoneChain { name, handle, attrs }));
@@ -224,8 +226,8 @@ impl Reader<'_> {
     fn set(&mut self, table: TableKey, act: Act, attrs: Attrs<'_>) -> Result<(), Malformed> {
         let name = name_in(attrs, nft::set::NAME)?;
         if act == Act::Removed {
-            let own = self.tables.get_mut(&table);
-            if !own.is_some_and(|own| own.sets.remove(&name).is_some()) {
+            let own = self.tables.get_mut(&table).and_then(|own| own.sets.remove(&name));
+            if own.is_none() {
                 self.push(table, act, On::Set(name, None));
             }
             return Ok(());
@@ -278,4 +280,112 @@ pub fn names_devices(chain_attrs: &[u8]) -> bool {
 
 fn name_in(attrs: Attrs<'_>, kind: u16) -> Result<Name, Malformed> {
     Ok(Name(attrs.find(kind).ok_or(Malformed)?.string().to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Ruleset, Transaction};
+    use crate::netlink::AttrWriter;
+    use crate::normalise::advance::advance;
+    use crate::normalise::touched::Touches;
+    use proptest::prelude::*;
+
+    fn message(kind: u8, fill: impl FnOnce(&mut AttrWriter)) -> RawMessage {
+        let mut attrs = AttrWriter::new();
+        attrs.string(nft::table::NAME, b"t");
+        fill(&mut attrs);
+        RawMessage { kind, family: Family::Inet.number(), attrs: attrs.into_bytes() }
+    }
+
+    fn flowtable(kind: u8, devices: &[&[u8]]) -> RawMessage {
+        message(kind, |attrs| {
+            attrs.string(nft::flowtable::NAME, b"f").nested(nft::flowtable::HOOK, |hook| {
+                hook.be32(nft::chain::HOOK_PRIORITY, 7).nested(nft::flowtable::HOOK_DEVS, |list| {
+                    devices.iter().for_each(|name| {
+                        list.string(1, name);
+                    });
+                });
+            });
+        })
+    }
+
+    fn devices_of(context: &Ruleset) -> Vec<Vec<u8>> {
+        let table = context.tables.values().next().unwrap();
+        let hook = Attrs(&table.flowtables[&Name(b"f".to_vec())].attrs).find(nft::flowtable::HOOK).unwrap();
+        let list = hook.nested().find(nft::flowtable::HOOK_DEVS).unwrap();
+        list.nested().flatten().map(|device| device.string().to_vec()).collect()
+    }
+
+    #[test]
+    fn the_devices_of_a_flowtable_come_and_go_one_by_one() {
+        let mut context = Ruleset::default();
+        let mut check = |message: RawMessage, expected: &[&[u8]]| {
+            let read = deeds(&[message], &BTreeMap::new());
+            assert!(read.complete);
+            advance(&mut context, &read.deeds, &[]);
+            assert_eq!(devices_of(&context), expected);
+        };
+        check(flowtable(msg::NEWFLOWTABLE, &[b"a"]), &[b"a"]);
+        check(flowtable(msg::NEWFLOWTABLE, &[b"b"]), &[b"b", b"a"]);
+        check(flowtable(msg::NEWFLOWTABLE, &[]), &[b"b", b"a"]);
+        check(flowtable(msg::DELFLOWTABLE, &[b"a"]), &[b"b"]);
+        // The last one, or the whole by a kernel before 6.4.
+        advance(&mut context, &deeds(&[flowtable(msg::DELFLOWTABLE, &[b"b"])], &BTreeMap::new()).deeds, &[]);
+        assert!(context.tables.values().all(|table| table.flowtables.is_empty()));
+        advance(&mut context, &deeds(&[flowtable(msg::NEWFLOWTABLE, &[b"a"])], &BTreeMap::new()).deeds, &[]);
+        let gone = message(msg::DELFLOWTABLE, |attrs| {
+            attrs.string(nft::flowtable::NAME, b"f");
+        });
+        advance(&mut context, &deeds(&[gone], &BTreeMap::new()).deeds, &[]);
+        assert!(context.tables.values().all(|table| table.flowtables.is_empty()));
+    }
+
+    #[test]
+    fn a_base_chain_that_is_removed_is_gone_also_where_the_kernel_defines_it_again() {
+        let removed = message(msg::DELCHAIN, |attrs| {
+            attrs.string(nft::chain::NAME, b"c").put(nft::chain::HANDLE, &7_u64.to_be_bytes());
+            attrs.nested(nft::chain::HOOK, |hook| {
+                hook.be32(nft::chain::HOOK_NUM, 1).be32(nft::chain::HOOK_PRIORITY, 0);
+            });
+        });
+        let read = deeds(&[removed], &BTreeMap::new());
+        let [Deed { act: Act::Removed, on: On::Chain(chain), .. }] = &read.deeds[..] else {
+            panic!("{read:?}")
+        };
+        assert_eq!(chain.attrs, None);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_told() {
+        let table = message(msg::NEWTABLE, |_| {});
+        assert!(deeds(std::slice::from_ref(&table), &BTreeMap::new()).complete);
+        for bad in [
+            RawMessage { kind: 99, ..table.clone() },
+            RawMessage { family: 99, ..table.clone() },
+            RawMessage { attrs: Vec::new(), ..table.clone() },
+            RawMessage { kind: msg::NEWRULE, ..table.clone() },
+        ] {
+            let read = deeds(&[bad, table.clone()], &BTreeMap::new());
+            assert_eq!((read.complete, read.deeds.len()), (false, 1));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_messages_never_panic(
+            found in prop::collection::vec((0_u8..40, 0_u8..12, prop::collection::vec(0_u8..20, 0..120)), 0..12)
+        ) {
+            let mut messages = vec![message(msg::NEWTABLE, |_| {})];
+            messages.extend(found.into_iter().map(|(kind, family, bytes)| {
+                let mut attrs = AttrWriter::new();
+                attrs.string(nft::table::NAME, b"t").raw(&bytes);
+                RawMessage { kind, family, attrs: attrs.into_bytes() }
+            }));
+            let read = deeds(&messages, &BTreeMap::new());
+            let mut context = Ruleset::default();
+            advance(&mut context, &read.deeds, &[]);
+            Touches::default().touched(&Transaction { messages, ..Transaction::default() }, &BTreeMap::new());
+        }
+    }
 }

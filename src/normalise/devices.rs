@@ -20,16 +20,23 @@ pub const OF_CHAIN: Devices =
 pub const OF_FLOWTABLE: Devices = Devices { hook: flowtable::HOOK, list: flowtable::HOOK_DEVS, single: None };
 
 impl Devices {
-    /// The definition after an update, by the one before it and what was announced.
-    pub fn updated(self, before: &[u8], announced: &[u8], act: Act) -> Vec<u8> {
+    /// The definition after an update, by the one before it and what was announced. None if no device is left: older
+    /// kernels announce so that the whole is gone.
+    pub fn updated(self, before: &[u8], announced: &[u8], act: Act) -> Option<Vec<u8>> {
         let mut devices = self.names(before);
         let told = self.names(announced);
         match act {
             Act::Put => {
-                let new: Vec<Vec<u8>> = told.into_iter().filter(|name| !devices.contains(name)).collect();
-                devices.extend(new);
+                // The kernel puts them before the others (`nf_tables_commit`, list_splice).
+                let mut new = told;
+                new.retain(|name| !devices.contains(name));
+                new.append(&mut devices);
+                devices = new;
             }
             Act::Removed => devices.retain(|name| !told.contains(name)),
+        }
+        if act == Act::Removed && devices.is_empty() {
+            return None;
         }
         // A removal of devices says nothing of the rest.
         let source = if act == Act::Put { announced } else { before };
@@ -41,7 +48,7 @@ impl Devices {
                 out.put(attr.kind, attr.payload);
             }
         }
-        out.into_bytes()
+        Some(out.into_bytes())
     }
 
     fn names(self, attrs: &[u8]) -> Vec<Vec<u8>> {

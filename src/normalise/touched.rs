@@ -91,14 +91,17 @@ pub struct Touches {
     order: VecDeque<(TableKey, u64, Digest)>,
     /// By handle.
     chains: BTreeMap<TableKey, BTreeMap<u64, Name>>,
+    /// Whether these were all chains.
+    knows: bool,
 }
 
 impl Touches {
-    /// Takes over what is there now, from the messages of a dump. Its chains are needed: without them, a chain that is
-    /// renamed passes for one that was made. Its sets, elements and rules (all of them, or none) tell what belongs
-    /// to rules that will be removed.
+    /// Takes over what is there now, from the messages of a dump; to be called with each full reading, as after a loss.
+    /// Its chains are needed: without them, a chain that is renamed cannot be told from one that is made or stated again,
+    /// and the whole table is in the scope. Its sets, elements and rules (all of them, or none) tell what belongs to
+    /// rules that will be removed.
     pub fn know(&mut self, dump: &[RawMessage], ipset: &BTreeMap<u16, Name>) {
-        *self = Self::default();
+        *self = Self { knows: true, ..Self::default() };
         for Deed { table, act, on } in deeds::of_dump(dump, ipset) {
             match on {
                 On::Chain(chain) => {
@@ -126,6 +129,10 @@ impl Touches {
                     .or_insert_with(|| Set { flags: set::F_INTERVAL, ..Set::default() });
                 set.elements.insert(key, element);
                 continue;
+            }
+            let is_chain = matches!(&on, On::Chain(_)) && act == Wire::Put;
+            if is_chain && !self.knows {
+                touched.scope.tables.insert(table.clone(), Part::Whole);
             }
             if let On::Chain(chain) = &on
                 && let Some(old) = self.chain(&table, act, chain)

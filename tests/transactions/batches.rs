@@ -1,4 +1,4 @@
-//! Random batches of nft commands, written for the ruleset that is there.
+//! Random batches of nft commands, written for the ruleset that is there. With `SHOW` set, they are printed.
 
 use crate::support::{Lab, handles};
 use fwdrift::model::{Backend, Capture, Chain, Name, Ruleset, Table, TableKey};
@@ -66,7 +66,7 @@ impl Model {
 
 type Elements = BTreeMap<(String, String), BTreeSet<String>>;
 
-fn pick<'a, K, V>(map: &'a mut BTreeMap<K, V>, at: Index) -> Option<(&'a K, &'a mut V)> {
+fn pick<K, V>(map: &mut BTreeMap<K, V>, at: Index) -> Option<(&K, &mut V)> {
     let count = map.len();
     (count > 0).then(|| map.iter_mut().nth(at.index(count))).flatten()
 }
@@ -94,7 +94,7 @@ fn rule(op: &Op, table: &ModelTable) -> String {
         12 => format!("log prefix \"a{n}\" meta mark set {n}"),
         13 => format!("tcp dport . tcp sport {{ 1 . {n}, 2 . 3 }} accept"),
         14 => "ct state established,related accept".to_owned(),
-        15 => format!("meta mark {n} goto {{ meta mark 1 jump {{ drop; }}; }}"),
+        15 => format!("meta mark {n} goto {{ meta mark 1 drop; }}"),
         16 => format!("tcp dport @d{} counter", n % 2),
         _ => format!("meta mark set tcp dport map {{ {} : 1, 2000-3000 : 2 }}", 10 + n),
     }
@@ -105,7 +105,9 @@ fn element(set: &str, n: u8) -> String {
     match set.as_bytes().first() {
         Some(b'i') => format!("10.{}.0.0/16", n * 2),
         Some(b'k') => format!("{} . 10.0.{n}.0/24", 1000 + u16::from(n)),
-        Some(b'm') => format!("{} : {}", 300 + u16::from(n), if n % 2 == 0 { "accept" } else { "drop" }),
+        Some(b'm') => {
+            format!("{} : {}", 300 + u16::from(n), if n.is_multiple_of(2) { "accept" } else { "drop" })
+        }
         _ => format!("{}", 1000 + u16::from(n)),
     }
 }

@@ -3,6 +3,8 @@
 //! Each test has a network namespace of its own. Needs root.
 
 mod batches;
+mod cost;
 mod incremental;
+mod stream;
 mod support;
 mod told;

@@ -10,6 +10,7 @@ use fwdrift::sys::netns::Netns;
 use fwdrift::sys::socket::Socket;
 use fwdrift::tool::Tool;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub struct Lab {
     pub netns: Netns,
@@ -130,6 +131,15 @@ pub fn named(table: (u16, &str), own: (u16, &str)) -> AttrWriter {
     let mut attrs = AttrWriter::new();
     attrs.string(table.0, table.1.as_bytes()).string(own.0, own.1.as_bytes());
     attrs
+}
+
+/// Ends what runs beside a test when the test ends, also by a failure.
+pub struct StopOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Opens a socket on which batches are sent; call it inside the namespace.
