@@ -17,7 +17,7 @@ use super::collector::is_thread_of;
 use super::join::{Committed, Join, Joined, Message};
 use super::lore::Lore;
 use super::people::People;
-use super::process::{Ancestry, Proc, Sight, since_boot};
+use super::process::{Ancestry, Claims, Proc, Sight, since_boot};
 use super::record::{self, Body};
 use crate::attribute;
 use crate::model::{AuditEvent, Author, Gap, Transaction};
@@ -105,9 +105,9 @@ impl Witness {
         (witness, gaps)
     }
 
-    /// What is to be polled for reading; `None` where audit cannot be listened to, or no longer.
-    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.auditing.fd()
+    /// What is to be polled for reading; nothing where audit cannot be listened to, or no longer.
+    pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        self.auditing.fd().into_iter().collect()
     }
 
     /// Tells of a transaction; each is to be told of as soon as it is announced, in the kernel's order. Looks at the
@@ -141,8 +141,7 @@ impl Witness {
             follower.forget(oldest.min(self.told_until));
         }
         self.told_until = told_until;
-        let counts = self.follower.is_none() && !self.auditing.is_whole(now);
-        self.forks = self.proc.as_ref().filter(|_| counts).and_then(Proc::forks);
+        self.forks = self.proc.as_ref().filter(|_| !self.auditing.is_whole(now)).and_then(Proc::forks);
     }
 
     /// The authors that are certain by now, or will never be.
@@ -181,6 +180,11 @@ impl Witness {
         let mut gaps = self.auditing.take_gaps();
         gaps.append(&mut self.gaps);
         gaps
+    }
+
+    /// Whether audit tells of everything at present.
+    pub fn hears_all(&self, now: Instant) -> bool {
+        self.auditing.is_whole(now)
     }
 
     /// Asks the kernel whether auditing is on, and whether it lost records: for every now and then, as being turned on
@@ -289,7 +293,9 @@ impl Witness {
                 let proc = &self.proc;
                 let ancestry = |ppid, session| {
                     let latest = committed_at + judge::COARSE;
-                    proc.as_ref().map(|proc| proc.ancestry(ppid, session, latest)).unwrap_or_default()
+                    let nothing = Claims::default();
+                    let found = proc.as_ref().map(|proc| proc.ancestry(ppid, session, latest, &nothing));
+                    found.unwrap_or_default()
                 };
                 let background = judge::background(&event, question.fresh.as_deref(), committed_at, ancestry);
                 let event = AuditEvent { background, ..event.clone() };
@@ -312,7 +318,7 @@ impl Witness {
                 fresh.ancestry.clone()
             }
             (Found::Certain { process, .. }, _, Some(proc)) => {
-                proc.ancestry(process.ppid, process.session, process.start)
+                proc.ancestry(process.ppid, process.session, process.start, &process.claims)
             }
             _ => Ancestry::default(),
         };

@@ -47,19 +47,20 @@ pub(super) enum Found {
 /// Finds the process.
 pub(super) fn find(question: &Question, tasks: &Tasks) -> Found {
     let Question { thread, comm, after, read_at, fresh, came_round, committed_at } = question;
-    let whole = tasks.is_whole_since(*after);
+    // Nobody else can have had the number without being known.
+    let is_complete = tasks.is_whole_since(*after) || !came_round;
     let lives = tasks.with_number(*thread, *after, *read_at);
     let fresh = fresh.as_deref().map(|sight| &sight.process);
     // Of a process that is gone, a reading tells what its first thread was like, not another one.
     let from_memory = || match lives.as_slice() {
-        [one] if whole && one.process() == *thread => one.seen(),
+        [one] if is_complete && one.process() == *thread => one.seen(),
         _ => None,
     };
     let has_its_number_alone = |process: &Process| {
         // Who had it before the commit and has it after has had it all the time.
         process.start + TICK <= *after
             || committed_at.is_some_and(|at| process.start <= at + COARSE)
-            || if whole { lives.len() <= 1 } else { !came_round }
+            || (is_complete && lives.len() <= 1)
     };
     match fresh.filter(|process| has_its_number_alone(process)).or_else(from_memory) {
         Some(process) => {
@@ -88,7 +89,7 @@ pub(super) fn author(
             let parents = chain(ancestry, &question.comm);
             let sudo_user = author.sudo_user.clone().or_else(|| ancestry.sudo_user.clone());
             let told = lore.remote(author.session, author.auid).map(str::to_owned);
-            let remote = told.or_else(|| author.remote.clone()).or_else(|| ancestry.ssh.clone());
+            let remote = told.or_else(|| ancestry.ssh.clone());
             let author = Author { comm, parents, sudo_user, remote, ..author };
             if author.name != Author::UNKNOWN {
                 return Author { evidence: Evidence::Process, ..author };
@@ -132,8 +133,7 @@ fn describe(process: &Process, same_program: bool, names: &dyn Fn(u32) -> Option
         exe,
         cmdline,
         unit,
-        remote: process.claims.ssh.clone(),
-        sudo_user: process.claims.sudo_user.clone(),
+        sudo_user: process.claims.sudo_user.clone().filter(|_| same_program),
         container: process.place.container.clone(),
         ..Author::default()
     }
@@ -166,10 +166,10 @@ pub(super) fn background(
     };
     let Process { exe, cmdline, claims, place, .. } = &sight.process;
     let same_program = if exe.is_some() { *exe == call.exe } else { sight.process.comm == comm };
-    let of_program = |text: &Option<String>| text.clone().filter(|_| same_program);
+    let sudo_user = claims.sudo_user.clone().filter(|_| same_program);
     Background {
-        remote: known.remote.or_else(|| of_program(&claims.ssh)).or_else(|| sight.ancestry.ssh.clone()),
-        sudo_user: of_program(&claims.sudo_user).or_else(|| sight.ancestry.sudo_user.clone()),
+        remote: known.remote.or_else(|| sight.ancestry.ssh.clone()),
+        sudo_user: sudo_user.or_else(|| sight.ancestry.sudo_user.clone()),
         cmdline: cmdline.clone().filter(|_| same_program).or(known.cmdline),
         unit: place.unit.clone(),
         container: place.container.clone(),
