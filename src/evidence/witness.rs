@@ -13,6 +13,7 @@ mod tasks;
 
 use super::EvidenceError;
 use super::assemble::{Subject, subject};
+use super::background::{COARSE, background, since_boot_at};
 use super::collector::is_thread_of;
 use super::join::{Committed, Join, Joined, Message};
 use super::lore::Lore;
@@ -282,8 +283,7 @@ impl Witness {
     fn by_record(&mut self, joined: Joined<Question>, now: Instant) -> Vec<Attested> {
         let Some(Subject::Filter(mut event)) = subject(&joined.records) else { return Vec::new() };
         self.lore.complete(&mut event);
-        let age = Utc::now().signed_duration_since(event.time).to_std().unwrap_or_default();
-        let committed_at = since_boot().saturating_sub(age);
+        let committed_at = since_boot_at(event.time);
         if event.syscall.is_none() {
             self.auditing.told_half(now);
         }
@@ -292,12 +292,12 @@ impl Witness {
             let author = if event.syscall.is_some() {
                 let proc = &self.proc;
                 let ancestry = |ppid, session| {
-                    let latest = committed_at + judge::COARSE;
+                    let latest = committed_at + COARSE;
                     let nothing = Claims::default();
                     let found = proc.as_ref().map(|proc| proc.ancestry(ppid, session, latest, &nothing));
                     found.unwrap_or_default()
                 };
-                let background = judge::background(&event, question.fresh.as_deref(), committed_at, ancestry);
+                let background = background(&event, question.fresh.as_deref(), committed_at, ancestry);
                 let event = AuditEvent { background, ..event.clone() };
                 attribute::witnessed(&event, &|uid| self.people.name(uid))
             } else {

@@ -74,7 +74,11 @@ impl Trail {
 
     fn history(&self) -> &History {
         let from = self.before.as_ref().map_or(self.now.time, |before| before.time);
-        self.history.get_or_init(|| evidence::history::read(&self.source, from, Utc::now()))
+        self.history.get_or_init(|| {
+            let mut history = evidence::history::read(&self.source, from, Utc::now());
+            evidence::background::of_the_living(&mut history.events);
+            history
+        })
     }
 
     /// What of it could not be read, as far as it was needed.

@@ -59,7 +59,7 @@ fn sudo_names_the_account_that_called_it() {
         ["passwd", "shadow", "sudoers"].map(|name| format!("mount --bind {} /etc/{name}; ", file(name)));
     let script = format!(
         "exec unshare -m --propagation private /bin/sh -ec \"{} chmod 440 /etc/sudoers; \
-         exec setpriv --reuid={LOGIN} --clear-groups --regid=65534 /bin/sh -c 'sudo sh -c \\\"nft add chain inet t x; true\\\"; true'\"",
+         exec setpriv --reuid={LOGIN} --clear-groups --regid=65534 /bin/sh -c 'sudo sh -c \\\"nft add chain inet t x; sleep 0.2\\\"; true'\"",
         binds.concat(),
     );
     let author = audited(Some(LOGIN), &script);

@@ -5,9 +5,10 @@
 
 use super::tasks::{TICK, Tasks};
 use crate::attribute;
+use crate::evidence::background::{COARSE, chain};
 use crate::evidence::lore::Lore;
 use crate::evidence::process::{Ancestry, Process, Sight};
-use crate::model::{AuditEvent, Author, Background, Evidence};
+use crate::model::{Author, Evidence};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,9 +28,6 @@ pub(super) struct Question {
     /// When it was committed, where an audit record says so.
     pub(super) committed_at: Option<Duration>,
 }
-
-/// How much later than its audit record a process may seem to have begun: both times are cut, to 10 ms each.
-pub(super) const COARSE: Duration = Duration::from_millis(20);
 
 /// What is made of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,53 +135,6 @@ fn describe(process: &Process, same_program: bool, names: &dyn Fn(u32) -> Option
         container: process.place.container.clone(),
         ..Author::default()
     }
-}
-
-/// What /proc adds to an audit event: what it said of the process that the record names, if it is that one; else what
-/// it says of the parent. `committed_at` is the record's time, since boot.
-pub(super) fn background(
-    event: &AuditEvent,
-    sight: Option<&Sight>,
-    committed_at: Duration,
-    ancestry_of: impl FnOnce(u32, Option<u32>) -> Ancestry,
-) -> Background {
-    let known = event.background.clone();
-    let Some(call) = &event.syscall else { return known };
-    let comm = call.comm.as_deref().unwrap_or_default();
-    let is_it = |process: &Process| {
-        process.pid == call.pid
-            && process.start <= committed_at + COARSE
-            && (process.auid, process.session) == (call.auid, call.session)
-    };
-    let Some(sight) = sight.filter(|sight| is_it(&sight.process)) else {
-        let ancestry = call.ppid.map(|ppid| ancestry_of(ppid, call.session)).unwrap_or_default();
-        return Background {
-            parents: chain(&ancestry, comm),
-            remote: known.remote.or(ancestry.ssh),
-            sudo_user: ancestry.sudo_user,
-            ..known
-        };
-    };
-    let Process { exe, cmdline, claims, place, .. } = &sight.process;
-    let same_program = if exe.is_some() { *exe == call.exe } else { sight.process.comm == comm };
-    let sudo_user = claims.sudo_user.clone().filter(|_| same_program);
-    Background {
-        remote: known.remote.or_else(|| sight.ancestry.ssh.clone()),
-        sudo_user: sudo_user.or_else(|| sight.ancestry.sudo_user.clone()),
-        cmdline: cmdline.clone().filter(|_| same_program).or(known.cmdline),
-        unit: place.unit.clone(),
-        container: place.container.clone(),
-        parents: chain(&sight.ancestry, comm),
-    }
-}
-
-/// The names of the processes above one, and its own; none if there are none above it.
-fn chain(ancestry: &Ancestry, comm: &[u8]) -> Vec<String> {
-    let mut names = ancestry.names.clone();
-    if !names.is_empty() {
-        names.push(lossy(comm));
-    }
-    names
 }
 
 fn lossy(bytes: &[u8]) -> String {
