@@ -67,17 +67,23 @@ fn author(author: &Author) -> Vec<Row> {
     let evidence = author.evidence;
     let number = |n: Option<u32>| n.map(|n| n.to_string());
     let text = |t: &Option<String>| t.as_deref().map(terminal);
-    let known: [(&'static str, Option<String>); 10] = [
+    let known: [(&'static str, Option<String>); 13] = [
         ("author", Some(who::name(author))),
         ("evidence", Some(format!("{}: {}", evidence.as_str(), who::meaning(evidence)))),
         ("login uid", number(author.auid)),
         ("session", number(author.session)),
         ("terminal", text(&author.tty)),
         ("from", text(&author.remote)),
+        (
+            "sudo",
+            text(&author.sudo_user).map(|caller| format!("called by {caller}, as the process was told")),
+        ),
         ("unit", text(&author.unit)),
+        ("container", text(&author.container)),
         ("process", process(author)),
         ("executable", text(&author.exe)),
         ("command", text(&author.cmdline)),
+        ("through", who::chain(author)),
     ];
     let mut rows: Vec<Row> = known.into_iter().filter_map(|(label, value)| Some((label, value?))).collect();
     for (at, candidate) in author.candidates.iter().enumerate() {
