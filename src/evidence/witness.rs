@@ -153,7 +153,7 @@ impl Witness {
         let speaks = self.auditing.is_speaking(now);
         let left = self.join.overdue(now, if speaks { PATIENCE } else { Duration::ZERO });
         if speaks && !left.is_empty() {
-            self.auditing.kept_silent(now);
+            self.auditing.kept_silent(now, PATIENCE);
         }
         for (commit, question) in left {
             let author = self.by_process(&question);
@@ -210,7 +210,7 @@ impl Witness {
                 }
                 Body::Session(start) => lore.session(start),
                 Body::Netfilter(_) => {
-                    auditing.spoke(record.time());
+                    auditing.spoke(now, record.time());
                     join.record(record, message, now);
                 }
                 _ => join.record(record, message, now),

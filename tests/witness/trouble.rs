@@ -165,3 +165,31 @@ fn a_number_that_was_given_to_another_process_names_neither() {
         }
     }
 }
+
+#[test]
+fn a_thread_that_is_gone_is_unknown_and_does_not_make_the_next_one_so() {
+    let _auditing = enable_guard().unwrap();
+    let mut watched = Watched::new();
+    watched.prepare();
+    let netns = watched.netns.again().unwrap();
+    // Nobody listens before the thread has ended: then nothing says whose it was, as its process's number is another.
+    netns.run(|| add_table(b"gone")).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    watched.settle();
+    let author = &watched.last().attested.author;
+    assert!(!author.is_known(), "{author:?}");
+    assert_eq!(author.candidates[0].pid, Some(watched.last().transaction.thread));
+    assert_eq!(grade_after(&mut watched, "nft add chain inet t x; true"), Evidence::Audit);
+    // Nor does it if another namespace's records are all that comes meanwhile.
+    netns.run(|| add_table(b"gone too")).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    let other = Watched::new();
+    let path = other.path();
+    watched.during(|| {
+        for _ in 0..40 {
+            run(&mut shell(&path, Some(LOGIN + 1), "nft 'add table inet o; delete table inet o'"));
+        }
+    });
+    assert!(!watched.last().attested.author.is_known());
+    assert!(watched.witness.hears_all(Instant::now()));
+}

@@ -39,6 +39,8 @@ pub(super) struct Auditing {
     hides: bool,
     lost: Option<u32>,
     asked: Option<Instant>,
+    /// When a record of a packet filter came last.
+    spoke: Option<Instant>,
     /// Until when it is not relied on, after a commit without a record.
     silent_until: Option<Instant>,
     /// Until when it is not relied on to name a process's login.
@@ -58,6 +60,7 @@ impl Auditing {
             hides: false,
             lost: None,
             asked: None,
+            spoke: None,
             silent_until: None,
             partial_until: None,
             gaps: Vec::new(),
@@ -174,16 +177,20 @@ impl Auditing {
     }
 
     /// A record of a packet filter came, so the kernel speaks.
-    pub(super) fn spoke(&mut self, when: DateTime<Utc>) {
+    pub(super) fn spoke(&mut self, now: Instant, when: DateTime<Utc>) {
+        self.spoke = Some(now);
         self.silent_until = None;
         if self.state == State::Off {
             self.switched(true, when);
         }
     }
 
-    /// No record came of a transaction.
-    pub(super) fn kept_silent(&mut self, now: Instant) {
-        self.silent_until = Some(now + DOUBT);
+    /// No record came of a transaction that waited for so long. Where others came meanwhile, it is that record which
+    /// is missing, or could not be joined.
+    pub(super) fn kept_silent(&mut self, now: Instant, patience: Duration) {
+        if self.spoke.is_none_or(|spoke| now.duration_since(spoke) >= patience) {
+            self.silent_until = Some(now + DOUBT);
+        }
         self.ask_again(now);
     }
 
