@@ -378,20 +378,27 @@ fn the_journal_gives_the_same_events() {
     // `Audit=` empty: Debian's journald turns auditing off at its start otherwise (journald.conf(5)).
     const LEGACY_LOGIN: u32 = 3_100_066;
     const JOURNALD: &str = "/usr/lib/systemd/systemd-journald";
-    if !Path::new(JOURNALD).is_file() || !Path::new("/usr/bin/journalctl").is_file() {
-        eprintln!("SKIPPED: no systemd-journald on this machine, so no journal to read");
+    let needed = [JOURNALD, "/usr/bin/journalctl", "/usr/bin/perl"];
+    if needed.iter().any(|program| !Path::new(program).is_file()) {
+        eprintln!("SKIPPED: no systemd-journald on this machine, so no journal to read (or no perl)");
         assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "nothing is skipped in CI");
         return;
     }
     let _auditing = enable_guard().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let table = format!("ev_jrnl{}", std::process::id());
+    // As sshd writes it: AUDIT_USER_LOGIN, by a process of the session.
+    let told = "op=login id=1005 exe=\\\"/usr/sbin/sshd\\\" hostname=192.0.2.7 addr=192.0.2.7 terminal=ssh res=success\\0";
+    let tell = format!(
+        "socket(my $s, 16, 3, 9) or die; my $t = \"{told}\";
+         send($s, pack(\"LSSLLa*\", 16 + length $t, 1112, 5, 1, 0, $t), 0, pack(\"SSLL\", 16, 0, 0, 0)) or die"
+    );
     let script = format!(
         "mount -t tmpfs none /run; mkdir -p /run/systemd/journal /run/systemd/journald.conf.d /run/log/journal
          printf '[Journal]\nStorage=volatile\nReadKMsg=no\nAudit=\n' > /run/systemd/journald.conf.d/test.conf
          {JOURNALD} & journald=$!
          for _ in $(seq 100); do [ -e /run/systemd/journal/stdout ] && break; sleep 0.05; done; sleep 0.3
-         unshare -n sh -c 'echo 1005 > /proc/self/loginuid; exec nft add table inet {table}'
+         TELL='{tell}' unshare -n sh -c 'echo 1005 > /proc/self/loginuid; perl -e \"$TELL\"; exec nft add table inet {table}'
          unshare -n nft add table inet {table}_later
          unshare -n sh -c 'echo {LEGACY_LOGIN} > /proc/self/loginuid; exec ip6tables-legacy -t mangle -A INPUT -j ACCEPT'
          sleep 1; kill $journald; wait $journald || true
@@ -413,6 +420,7 @@ fn the_journal_gives_the_same_events() {
     let event = of(&table);
     assert_eq!(event.netfilter[0].generation, Some(2));
     assert_eq!(event.syscall.as_ref().unwrap().auid, Some(1005));
+    assert_eq!(event.background.remote.as_deref(), Some("192.0.2.7"), "{event:?}");
     assert!(
         event.proctitle.as_ref().unwrap().starts_with(b"sh\0-c\0"),
         "the kernel keeps the title of the shell"

@@ -83,12 +83,16 @@ impl Assembler {
     pub fn push(&mut self, record: Record) {
         let key = (record.millis, record.serial);
         match record.body {
-            Body::Session(start) => self.lore.session(start),
             Body::Broken => self.broken += 1,
             Body::Netfilter(_) | Body::Syscall(_) | Body::Proctitle(_) | Body::Execve(_) => {
                 self.open(key).push(record.body);
             }
-            Body::End | Body::Enabled(_) | Body::DaemonStart | Body::DaemonTrouble | Body::Other => {}
+            Body::Session(_)
+            | Body::End
+            | Body::Enabled(_)
+            | Body::DaemonStart
+            | Body::DaemonTrouble
+            | Body::Other => {}
         }
     }
 

@@ -3,9 +3,9 @@
 //! In: where to look, and a window. Out: a [`History`]. What could not be read is a gap, never an error and
 //! never "nothing happened". Must not write anything, and reads only what the window needs.
 
-use super::record::{Body, NETFILTER_CFG, PROCTITLE, Record, SYSCALL, parse_line, split_line};
+use super::record::{Body, EXECVE, NETFILTER_CFG, PROCTITLE, Record, SYSCALL, parse_line, split_line};
 use super::seek::{self, Ended};
-use super::{Assembler, journal};
+use super::{Assembler, journal, sessions};
 use crate::model::{AuditEvent, Gap};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::HashSet;
@@ -252,7 +252,10 @@ fn read_files(mut reading: Reading, files: &[LogFile]) -> History {
         let reason = format!("{} holds no audit records", reading.history.source);
         reading.history.gap(reason, hint);
     }
-    reading.finish()
+    let mut history = reading.finish();
+    let plain = files.iter().filter(|file| !file.compressed).map(|file| file.path.as_path());
+    sessions::from_files(&mut history.events, &plain.collect::<Vec<_>>());
+    history
 }
 
 enum Opened {
@@ -287,13 +290,21 @@ fn read_lines(reading: &mut Reading, opened: &[(&Path, File, u64)]) {
     let (from, to) = reading.bounds();
     let (from, to) = (from - DISORDER.num_milliseconds(), to + DISORDER.num_milliseconds());
     let mut wanted: HashSet<(i64, u64)> = HashSet::new();
+    let mut programs = Programs::default();
     let mut starts = Vec::new();
     for (path, file, length) in opened {
         let start = seek::start_of(file, *length, from);
         let found = start.and_then(|start| {
             seek::lines(file, start, *length, |line| {
                 let head = split_line(line).map(|(head, _)| head);
-                wanted.extend(head.filter(|head| head.number == NETFILTER_CFG).map(|head| head.key()));
+                match head {
+                    Some(head) if head.number == NETFILTER_CFG => {
+                        wanted.insert(head.key());
+                        programs.changer(line);
+                    }
+                    Some(head) if head.number == EXECVE => programs.started(head.key()),
+                    _ => {}
+                }
                 go_on(head.is_none_or(|head| head.millis <= to))
             })?;
             Ok(start)
@@ -309,7 +320,10 @@ fn read_lines(reading: &mut Reading, opened: &[(&Path, File, u64)]) {
                 reading.take(None);
                 return go_on(true);
             };
-            let part = matches!(head.number, SYSCALL | PROCTITLE);
+            if head.number == SYSCALL && programs.is_changers(head.key(), line) {
+                wanted.insert(head.key());
+            }
+            let part = matches!(head.number, SYSCALL | PROCTITLE | EXECVE);
             if !part || wanted.contains(&head.key()) {
                 reading.take(parse_line(line));
             }
@@ -323,6 +337,36 @@ fn read_lines(reading: &mut Reading, opened: &[(&Path, File, u64)]) {
             }
             Err(error) => unreadable(&mut reading.history, path, &error),
         }
+    }
+}
+
+/// Which programs were started by those who changed a packet filter: hosts that audit each program have a record of
+/// many others.
+#[derive(Default)]
+struct Programs {
+    changers: HashSet<u32>,
+    started: HashSet<(i64, u64)>,
+}
+
+impl Programs {
+    fn changer(&mut self, line: &[u8]) {
+        if let Some(Body::Netfilter(cfg)) = parse_line(line).map(|record| record.body) {
+            self.changers.insert(cfg.pid);
+        }
+    }
+
+    fn started(&mut self, key: (i64, u64)) {
+        self.started.insert(key);
+    }
+
+    /// Whether the system call of this line started a program, in a process that changed a packet filter. EXECVE
+    /// records follow it.
+    fn is_changers(&self, key: (i64, u64), line: &[u8]) -> bool {
+        let pid = || match parse_line(line)?.body {
+            Body::Syscall(call) => Some(call.pid),
+            _ => None,
+        };
+        self.started.contains(&key) && pid().is_some_and(|pid| self.changers.contains(&pid))
     }
 }
 

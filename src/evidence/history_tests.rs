@@ -157,3 +157,69 @@ fn a_window_at_the_end_of_a_large_log_is_read_without_the_rest() {
     assert_eq!(history.events.len(), 105);
     assert!(begun.elapsed() < Duration::from_millis(500), "{:?}", begun.elapsed());
 }
+
+/// As sshd writes it, at a time of this boot.
+fn session_start(at: i64, session: u32, auid: u32, address: &str) -> String {
+    format!(
+        "type=USER_START msg=audit({at}.000:7): pid=600 uid=0 auid={auid} ses={session} msg='op=PAM:session_open \
+         grantors=pam_unix acct=\"ops\" exe=\"/usr/sbin/sshd\" hostname={address} addr={address} terminal=ssh \
+         res=success'\n"
+    )
+}
+
+fn change(at: i64, generation: u32, pid: u32, session: u32, auid: u32) -> String {
+    let head = format!("msg=audit({at}.000:{}):", 1000 + generation);
+    format!(
+        "type=NETFILTER_CFG {head} table=t:{generation} family=1 entries=1 op=nft_register_rule pid={pid} comm=\"nft\"\n\
+         type=SYSCALL {head} arch=c000003e syscall=46 success=yes pid={pid} auid={auid} uid=0 tty=pts1 ses={session} \
+         comm=\"nft\" exe=\"/usr/sbin/nft\" key=(null)\n"
+    )
+}
+
+#[test]
+fn a_session_that_began_before_the_window_says_from_where() {
+    let now = Utc::now().timestamp();
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| fs::write(dir.path().join(name), text).unwrap();
+    write("audit.log.2", session_start(now - 30, 9, 1005, "192.0.2.7"));
+    // Whoever is in the session may write such a record, too, but not the first.
+    write("audit.log.1", lines(0..3) + &session_start(now - 20, 9, 1005, "198.51.100.1"));
+    let others = session_start(now - 9, 10, 1006, "198.51.100.2") + &session_start(now - 8, 9, 1006, "::1");
+    write("audit.log", others + &change(now - 5, 2, 70, 9, 1005) + &change(now - 4, 3, 71, 11, 1005));
+    let from = DateTime::from_timestamp(now - 6, 0).unwrap();
+    let history = read(&AuditSource::Directory(dir.path().to_owned()), from, Utc::now());
+    let remotes: Vec<_> = history.events.iter().map(|event| event.background.remote.as_deref()).collect();
+    assert_eq!(remotes, [Some("192.0.2.7"), None]);
+}
+
+#[test]
+fn a_session_of_an_earlier_boot_is_another_one() {
+    let boot = Utc::now() - TimeDelta::from_std(crate::evidence::process::since_boot()).unwrap();
+    let (before, now) = (boot.timestamp() - 3600, Utc::now().timestamp());
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let text = session_start(before, 9, 1005, "192.0.2.7") + &change(now - 5, 2, 70, 9, 1005);
+    fs::write(&path, text).unwrap();
+    let from = DateTime::from_timestamp(now - 60, 0).unwrap();
+    let history = read(&AuditSource::File(path), from, Utc::now());
+    assert_eq!((history.events.len(), history.events[0].background.remote.as_deref()), (1, None));
+}
+
+#[test]
+fn of_many_programs_only_those_that_changed_something_are_read() {
+    let started = |serial: u32, pid: u32, argument: &str| {
+        let head = format!("msg=audit({BASE}.500:{serial}):");
+        format!(
+            "type=SYSCALL {head} arch=c000003e syscall=59 success=yes pid={pid} auid=1005 uid=0 tty=pts1 ses=9 \
+             comm=\"nft\" exe=\"/usr/sbin/nft\" key=\"exec\"\n\
+             type=EXECVE {head} argc=2 a0=\"nft\" a1=\"{argument}\"\n"
+        )
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let text = started(1, 70, "first") + &started(2, 70, "second") + &started(3, 71, "other");
+    fs::write(&path, text + &change(BASE + 1, 2, 70, 9, 1005)).unwrap();
+    let history = read(&AuditSource::File(path), at(0), at(10));
+    assert_eq!(history.events[0].background.cmdline.as_deref(), Some(b"nft\0second".as_slice()));
+    assert_eq!((history.events.len(), history.gaps.len()), (1, 0), "{history:?}");
+}

@@ -37,6 +37,9 @@ impl Committed {
     }
 }
 
+/// An event's time and serial number.
+type Key = (i64, u64);
+
 /// One audit message: its type and its text.
 pub(super) type Message = (u32, Vec<u8>);
 
@@ -92,9 +95,9 @@ impl Held {
 #[derive(Debug)]
 pub(super) struct Join<C> {
     /// Not about a packet filter, so far.
-    others: BTreeMap<(i64, u64), Held>,
+    others: BTreeMap<Key, Held>,
     /// About one.
-    events: BTreeMap<(i64, u64), Held>,
+    events: BTreeMap<Key, Held>,
     commits: VecDeque<(Committed, C, Instant)>,
     finished: VecDeque<Vec<Message>>,
     /// Generations whose audit event never came.
@@ -153,7 +156,7 @@ impl<C> Join<C> {
     }
 
     /// An event that no commit will be joined with.
-    fn retire(&mut self, key: (i64, u64), is_filters: bool) {
+    fn retire(&mut self, key: Key, is_filters: bool) {
         let side = if is_filters { &mut self.events } else { &mut self.others };
         let Some(held) = side.remove(&key) else { return };
         if held.is_of_use {
@@ -189,7 +192,7 @@ impl<C> Join<C> {
         belongs: impl Fn(u32, u32) -> bool,
         is_ready: impl Fn(&Held, Instant) -> bool,
     ) -> Vec<Joined<C>> {
-        let mut claimed: HashMap<u32, Vec<((i64, u64), u32)>> = HashMap::new();
+        let mut claimed: HashMap<u32, Vec<(Key, u32)>> = HashMap::new();
         if !self.commits.is_empty() {
             for (key, held) in self.events.iter().filter(|(_, held)| is_ready(held, now)) {
                 for (generation, pid) in &held.claims {
@@ -197,7 +200,7 @@ impl<C> Join<C> {
                 }
             }
         }
-        let mut joined: BTreeMap<(i64, u64), Vec<(Committed, C)>> = BTreeMap::new();
+        let mut joined: BTreeMap<Key, Vec<(Committed, C)>> = BTreeMap::new();
         let mut waiting = VecDeque::with_capacity(self.commits.len());
         for (commit, kept, since) in self.commits.drain(..) {
             let claims = claimed.get(&commit.generation).map_or(&[][..], Vec::as_slice);
@@ -213,7 +216,7 @@ impl<C> Join<C> {
     }
 
     /// One system call may commit several times: its event stays until all its generations are joined.
-    fn give(&mut self, key: (i64, u64), commits: Vec<(Committed, C)>) -> Option<Joined<C>> {
+    fn give(&mut self, key: Key, commits: Vec<(Committed, C)>) -> Option<Joined<C>> {
         let held = self.events.get_mut(&key)?;
         held.claims
             .retain(|(generation, _)| commits.iter().all(|(commit, _)| commit.generation != *generation));
@@ -237,10 +240,10 @@ impl<C> Join<C> {
 
     fn forget(&mut self, now: Instant) {
         let age = |held: &Held| now.duration_since(held.since);
-        let quiet = |(key, held): (&(i64, u64), &Held)| (age(held) >= QUIET).then_some(*key);
+        let quiet = |(key, held): (&Key, &Held)| (age(held) >= QUIET).then_some(*key);
         let others: Vec<_> = self.others.iter().filter_map(quiet).collect();
         // Of x_tables, without a system call's end.
-        let without_claims = |(_, held): &(&(i64, u64), &Held)| held.claims.is_empty() && !held.given;
+        let without_claims = |(_, held): &(&Key, &Held)| held.claims.is_empty() && !held.given;
         let events: Vec<_> = self.events.iter().filter(without_claims).filter_map(quiet).collect();
         others.into_iter().for_each(|key| self.retire(key, false));
         events.into_iter().for_each(|key| self.retire(key, true));

@@ -6,16 +6,19 @@
 
 use super::history::{History, Reading};
 use super::record::{self, Record};
+use super::sessions;
 use crate::tool::{Tool, ToolError};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// About 300,000 records.
 const BOUND: usize = 256 << 20;
 
 /// The entries that are asked for, and their meaning here.
-const TYPES: [u32; 4] = [record::NETFILTER_CFG, record::SYSCALL, record::PROCTITLE, record::CONFIG_CHANGE];
+const TYPES: [u32; 5] =
+    [record::NETFILTER_CFG, record::SYSCALL, record::PROCTITLE, record::CONFIG_CHANGE, record::EXECVE];
 
 pub(super) fn read(
     mut reading: Reading,
@@ -53,7 +56,17 @@ pub(super) fn read(
         let reason = format!("{} holds no audit records", reading.history.source);
         reading.history.gap(reason, Some(hint));
     }
-    reading.finish()
+    let mut history = reading.finish();
+    sessions::from_journal(&mut history.events, dir);
+    history
+}
+
+/// What the journal has of this boot on how these sessions began. Empty if it cannot be read: that is told elsewhere.
+pub(super) fn sessions(dir: Option<&Path>, sessions: &BTreeSet<u32>) -> Vec<Record> {
+    let mut filter = vec!["--boot".to_owned()];
+    filter.extend(sessions.iter().map(|session| format!("_AUDIT_SESSION={session}")));
+    let entries = journalctl(dir, &filter, &[record::USER_START, record::USER_LOGIN]).unwrap_or_default();
+    lines(&entries).filter_map(parse_entry).collect()
 }
 
 fn lines(output: &[u8]) -> impl Iterator<Item = &[u8]> {

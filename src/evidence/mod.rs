@@ -6,6 +6,7 @@
 
 mod assemble;
 pub mod audit_control;
+pub mod background;
 pub mod collector;
 mod error;
 pub mod history;
@@ -17,6 +18,7 @@ pub mod people;
 pub mod process;
 pub mod record;
 mod seek;
+mod sessions;
 pub mod witness;
 
 pub use assemble::Assembler;

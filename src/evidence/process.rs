@@ -13,8 +13,11 @@ pub use files::Claims;
 
 pub(in crate::evidence) use files::address;
 
+use files::Stat;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -29,6 +32,8 @@ const LONGEST_COMMAND: usize = 16 * 1024;
 const LONGEST_ENVIRONMENT: usize = 128 * 1024;
 /// How far up a chain of parents is followed.
 const GENERATIONS: usize = 32;
+/// How many processes above others are remembered.
+const FOREBEARS: usize = 512;
 
 /// A task and its process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,10 +73,18 @@ pub struct Process {
 pub struct Ancestry {
     /// Their names, the outermost first; process 1 is left out.
     pub names: Vec<String>,
-    /// What the outermost one of the same session says of its ssh client.
+    /// What the outermost one of the session says of its ssh client, or the process itself. Not sshd's own processes,
+    /// and not the session's first one: what they were told is older than the session.
     pub ssh: Option<String>,
-    /// What the nearest one of the same session says of sudo.
+    /// What the nearest of them in the same session says of sudo.
     pub sudo_user: Option<String>,
+}
+
+impl Ancestry {
+    fn outermost_first(mut self) -> Self {
+        self.names.reverse();
+        self
+    }
 }
 
 /// A process and those above it.
@@ -98,6 +111,15 @@ pub enum ProcError {
 #[derive(Debug)]
 pub struct Proc {
     root: OwnedFd,
+    forebears: RefCell<HashMap<u32, Forebear>>,
+}
+
+/// A process above others.
+#[derive(Clone, Debug)]
+struct Forebear {
+    stat: Stat,
+    session: Option<u32>,
+    claims: Claims,
 }
 
 impl Proc {
@@ -117,7 +139,8 @@ impl Proc {
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open("/proc", flags, Mode::empty());
-        Ok(Self { root: root.map_err(|error| ProcError::Unusable(error.into()))? })
+        let root = root.map_err(|error| ProcError::Unusable(error.into()))?;
+        Ok(Self { root, forebears: RefCell::default() })
     }
 
     /// The task with this number, of whatever process; `None` if it is gone or hidden.
@@ -161,32 +184,54 @@ impl Proc {
     /// A task and the processes above it.
     pub fn sight(&self, number: u32) -> Option<Sight> {
         let process = self.task(number)?;
-        let ancestry = self.ancestry(process.ppid, process.session, process.start);
+        let ancestry = self.ancestry(process.ppid, process.session, process.start, &process.claims);
         Some(Sight { process, ancestry })
     }
 
-    /// The processes from `ppid` upwards, above one that had this session and was there at `when` (since boot).
-    /// Each was there before its child, so that it is the parent and not a later process with its number.
-    pub fn ancestry(&self, ppid: u32, session: Option<u32>, when: Duration) -> Ancestry {
+    /// The processes from `ppid` upwards, above one that had this session and was there at `when` (since boot), and
+    /// was told `own`. Each was there before its child, so that it is the parent and not a later process with its
+    /// number.
+    pub fn ancestry(&self, ppid: u32, session: Option<u32>, when: Duration, own: &Claims) -> Ancestry {
         let mut found = Ancestry::default();
         let (mut next, mut latest) = (ppid, when);
+        // What a session's first process was told is from before the session: it was forked by a daemon.
+        let mut told = own.ssh.clone().filter(|_| session.is_some());
         while next > 1 && found.names.len() < GENERATIONS {
-            let Some(task) = Task::open(self.root.as_fd(), next) else { break };
-            let Some(parent) = task.essentials(next) else { break };
-            if parent.start > latest {
-                break;
+            let Some(parent) = self.forebear(next).filter(|parent| parent.stat.start <= latest) else {
+                return found.outermost_first();
+            };
+            (next, latest) = (parent.stat.ppid, parent.stat.start);
+            let of_session = session.is_some() && parent.session == session;
+            let before = std::mem::take(&mut told);
+            if of_session {
+                found.ssh = before.or(found.ssh);
+                found.sudo_user = found.sudo_user.or(parent.claims.sudo_user);
+                told = parent.claims.ssh.filter(|_| !parent.stat.comm.starts_with(b"sshd"));
             }
-            if session.is_some() && parent.session == session {
-                let claims = task.file("environ", LONGEST_ENVIRONMENT).map(|text| files::claims(&text));
-                let claims = claims.unwrap_or_default();
-                found.ssh = claims.ssh.or(found.ssh);
-                found.sudo_user = found.sudo_user.or(claims.sudo_user);
-            }
-            found.names.push(String::from_utf8_lossy(&parent.comm).into_owned());
-            (next, latest) = (parent.ppid, parent.start);
+            found.names.push(String::from_utf8_lossy(&parent.stat.comm).into_owned());
         }
-        found.names.reverse();
-        found
+        // Below process 1: its parent is gone.
+        found.ssh = told.or(found.ssh);
+        found.outermost_first()
+    }
+
+    /// A process above others. What it was told when its program began is read once.
+    fn forebear(&self, number: u32) -> Option<Forebear> {
+        let task = Task::open(self.root.as_fd(), number)?;
+        let stat = files::stat(&task.file("stat", 4096)?)?;
+        let mut forebears = self.forebears.borrow_mut();
+        let same = |known: &&Forebear| (known.stat.start, &known.stat.comm) == (stat.start, &stat.comm);
+        if let Some(known) = forebears.get(&number).filter(same) {
+            return Some(Forebear { stat, ..known.clone() });
+        }
+        let session = task.file("sessionid", 64).and_then(|text| files::number(&text)).flatten();
+        let claims = task.file("environ", LONGEST_ENVIRONMENT).map(|text| files::claims(&text));
+        let forebear = Forebear { stat, session, claims: claims.unwrap_or_default() };
+        if forebears.len() >= FOREBEARS {
+            forebears.clear();
+        }
+        forebears.insert(number, forebear.clone());
+        Some(forebear)
     }
 
     /// How many tasks were ever started on this machine; `None` where /proc shows processes only.

@@ -102,6 +102,53 @@ fn odd_bytes_in_names_are_decoded_from_hexadecimal() {
     assert_eq!(call_of(&CALL.replace("tty=pts1", "tty=(none)")).unwrap().tty, None);
 }
 
+const START: &str = r#"pid=600 uid=0 auid=1005 ses=4 subj=unconfined msg='op=PAM:session_open grantors=pam_unix acct="ops5" exe="/usr/sbin/sshd" hostname=192.0.2.7 addr=192.0.2.7 terminal=ssh res=success'"#;
+
+fn session_of(body: &str) -> Option<SessionStart> {
+    match parse_body(USER_START, body.as_bytes()) {
+        Body::Session(start) => Some(start),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_session_is_the_kernels_word_and_its_address_the_programs() {
+    let expected = SessionStart { session: 4, auid: 1005, remote: "192.0.2.7".to_owned() };
+    assert_eq!(session_of(START), Some(expected.clone()));
+    assert_eq!(session_of(&format!("{START}\u{1d}UID=\"root\" AUID=\"ops5\"")), Some(expected.clone()));
+    let forged = START.replace("acct=\"ops5\"", "acct=\"x auid=0 ses=9 addr=198.51.100.1 \"");
+    assert_eq!(session_of(&forged), Some(expected), "what others chose stands before");
+    let inner = START.replace("pid=600 uid=0 auid=1005 ses=4", "pid=600 uid=0");
+    assert_eq!(session_of(&inner.replace("op=", "auid=0 ses=9 op=")), None, "no number but the kernel's");
+    for (claim, text) in [
+        ("of a local login", START.replace("addr=192.0.2.7", "addr=?")),
+        ("refused", START.replace("res=success", "res=failed")),
+        ("without a session", START.replace("ses=4", "ses=4294967295")),
+        ("a name", START.replace("addr=192.0.2.7", "addr=gw.example.org")),
+        ("cut", START.replace("res=success'", "res=succe")),
+        ("nothing", String::new()),
+    ] {
+        assert_eq!(session_of(&text), None, "{claim}");
+    }
+}
+
+#[test]
+fn arguments_are_read_in_their_pieces() {
+    let read = |text: &str| match parse_body(EXECVE, text.as_bytes()) {
+        Body::Execve(pieces) => Some(pieces),
+        _ => None,
+    };
+    let bytes = |text: &str| text.as_bytes().to_vec();
+    let expected = vec![(0, bytes("nft")), (1, bytes("a b")), (2, bytes("")), (3, bytes("\u{1b}["))];
+    assert_eq!(read(r#"argc=4 a0="nft" a1="a b" a2="" a3=1B5B"#), Some(expected));
+    assert_eq!(
+        read(r#" a12_len=9 a12[0]="ab" a12[1]=6364"#),
+        Some(vec![(12, bytes("ab")), (12, bytes("cd"))])
+    );
+    assert_eq!(read("argc=1 a0=6"), None, "half a byte");
+    assert_eq!(parse_body(EXECVE, b"argc=2 a0=\"nft\" a1=\"cu"), Body::Broken);
+}
+
 #[test]
 fn text_inside_quotes_is_no_field() {
     let call = call_of(&CALL.replace("comm=\"nft\"", "comm=\"n auid=0 exe=/x\"")).unwrap();

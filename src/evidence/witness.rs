@@ -13,11 +13,12 @@ mod tasks;
 
 use super::EvidenceError;
 use super::assemble::{Subject, subject};
+use super::background::{COARSE, background, since_boot_at};
 use super::collector::is_thread_of;
 use super::join::{Committed, Join, Joined, Message};
 use super::lore::Lore;
 use super::people::People;
-use super::process::{Ancestry, Proc, Sight, since_boot};
+use super::process::{Ancestry, Claims, Proc, Sight, since_boot};
 use super::record::{self, Body};
 use crate::attribute;
 use crate::model::{AuditEvent, Author, Gap, Transaction};
@@ -105,9 +106,9 @@ impl Witness {
         (witness, gaps)
     }
 
-    /// What is to be polled for reading; `None` where audit cannot be listened to, or no longer.
-    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.auditing.fd()
+    /// What is to be polled for reading; nothing where audit cannot be listened to, or no longer.
+    pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
+        self.auditing.fd().into_iter().collect()
     }
 
     /// Tells of a transaction; each is to be told of as soon as it is announced, in the kernel's order. Looks at the
@@ -141,8 +142,7 @@ impl Witness {
             follower.forget(oldest.min(self.told_until));
         }
         self.told_until = told_until;
-        let counts = self.follower.is_none() && !self.auditing.is_whole(now);
-        self.forks = self.proc.as_ref().filter(|_| counts).and_then(Proc::forks);
+        self.forks = self.proc.as_ref().filter(|_| !self.auditing.is_whole(now)).and_then(Proc::forks);
     }
 
     /// The authors that are certain by now, or will never be.
@@ -153,7 +153,7 @@ impl Witness {
         let speaks = self.auditing.is_speaking(now);
         let left = self.join.overdue(now, if speaks { PATIENCE } else { Duration::ZERO });
         if speaks && !left.is_empty() {
-            self.auditing.kept_silent(now);
+            self.auditing.kept_silent(now, PATIENCE);
         }
         for (commit, question) in left {
             let author = self.by_process(&question);
@@ -210,7 +210,7 @@ impl Witness {
                 }
                 Body::Session(start) => lore.session(start),
                 Body::Netfilter(_) => {
-                    auditing.spoke(record.time());
+                    auditing.spoke(now, record.time());
                     join.record(record, message, now);
                 }
                 _ => join.record(record, message, now),
@@ -283,8 +283,7 @@ impl Witness {
     fn by_record(&mut self, joined: Joined<Question>, now: Instant) -> Vec<Attested> {
         let Some(Subject::Filter(mut event)) = subject(&joined.records) else { return Vec::new() };
         self.lore.complete(&mut event);
-        let age = Utc::now().signed_duration_since(event.time).to_std().unwrap_or_default();
-        let committed_at = since_boot().saturating_sub(age);
+        let committed_at = since_boot_at(event.time);
         if event.syscall.is_none() {
             self.auditing.told_half(now);
         }
@@ -293,10 +292,12 @@ impl Witness {
             let author = if event.syscall.is_some() {
                 let proc = &self.proc;
                 let ancestry = |ppid, session| {
-                    let latest = committed_at + judge::COARSE;
-                    proc.as_ref().map(|proc| proc.ancestry(ppid, session, latest)).unwrap_or_default()
+                    let latest = committed_at + COARSE;
+                    let nothing = Claims::default();
+                    let found = proc.as_ref().map(|proc| proc.ancestry(ppid, session, latest, &nothing));
+                    found.unwrap_or_default()
                 };
-                let background = judge::background(&event, question.fresh.as_deref(), committed_at, ancestry);
+                let background = background(&event, question.fresh.as_deref(), committed_at, ancestry);
                 let event = AuditEvent { background, ..event.clone() };
                 attribute::witnessed(&event, &|uid| self.people.name(uid))
             } else {
@@ -317,7 +318,7 @@ impl Witness {
                 fresh.ancestry.clone()
             }
             (Found::Certain { process, .. }, _, Some(proc)) => {
-                proc.ancestry(process.ppid, process.session, process.start)
+                proc.ancestry(process.ppid, process.session, process.start, &process.claims)
             }
             _ => Ancestry::default(),
         };

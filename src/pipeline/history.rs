@@ -170,7 +170,11 @@ impl Trail {
                 source: "the kernel".to_owned(),
                 ..History::default()
             },
-            _ => evidence::history::read(&self.source, from, Utc::now()),
+            _ => {
+                let mut history = evidence::history::read(&self.source, from, Utc::now());
+                evidence::background::of_the_living(&mut history.events);
+                history
+            }
         })
     }
 

@@ -70,7 +70,6 @@ fn author(author: &Author) -> Vec<Row> {
     let evidence = author.evidence;
     let number = |n: Option<u32>| n.map(|n| n.to_string());
     let text = |t: &Option<String>| t.as_deref().map(terminal);
-    let parents: Vec<String> = author.parents.iter().map(|parent| terminal(parent)).collect();
     let known: [(&'static str, Option<String>); 13] = [
         ("author", Some(who::name(author))),
         ("evidence", Some(format!("{}: {}", evidence.as_str(), who::meaning(evidence)))),
@@ -78,13 +77,16 @@ fn author(author: &Author) -> Vec<Row> {
         ("session", number(author.session)),
         ("terminal", text(&author.tty)),
         ("from", text(&author.remote)),
-        ("sudo by", text(&author.sudo_user)),
+        (
+            "sudo",
+            text(&author.sudo_user).map(|caller| format!("called by {caller}, as the process was told")),
+        ),
         ("unit", text(&author.unit)),
         ("container", text(&author.container)),
         ("process", process(author)),
-        ("parents", Some(parents.join(" → ")).filter(|chain| !chain.is_empty())),
         ("executable", text(&author.exe)),
         ("command", text(&author.cmdline)),
+        ("through", who::chain(author)),
     ];
     let mut rows: Vec<Row> = known.into_iter().filter_map(|(label, value)| Some((label, value?))).collect();
     for (at, candidate) in author.candidates.iter().enumerate() {

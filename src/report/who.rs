@@ -26,7 +26,36 @@ pub(super) fn how(author: &Author) -> Vec<String> {
     let mut lines = vec![format!("evidence: {}{whence}", author.evidence.as_str())];
     // A line of its own: it may be long and hold anything.
     lines.extend(ran(author).map(|ran| format!("ran: {ran}")));
+    lines.extend(chain(author).map(|chain| format!("through: {chain}")));
     lines
+}
+
+/// The processes above it and its own, the outermost first; of a long chain the nearest.
+pub(super) fn chain(author: &Author) -> Option<String> {
+    const SHOWN: usize = 7;
+    let left_out = author.parents.len().saturating_sub(SHOWN);
+    let names = author.parents.get(left_out..).filter(|names| !names.is_empty())?;
+    let names: Vec<String> = names.iter().map(|name| terminal(name)).collect();
+    let more = if left_out > 0 { "… → " } else { "" };
+    Some(format!("{more}{}", names.join(" → ")))
+}
+
+/// The account that called sudo, which only the process says.
+pub(super) fn sudo(author: &Author) -> Option<String> {
+    let caller = author.sudo_user.as_deref()?;
+    Some(if caller == author.name {
+        "via sudo".to_owned()
+    } else {
+        format!("via sudo, called by {}", terminal(caller))
+    })
+}
+
+/// A container, by as much of its id as its tools show.
+pub(super) fn container(author: &Author) -> Option<String> {
+    const SHOWN: usize = 12;
+    let name = author.container.as_deref()?;
+    let is_id = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Some(terminal(if is_id { name.get(..SHOWN).unwrap_or(name) } else { name }))
 }
 
 /// `ops1`, `ops1 as root`, `dockerd.service`, `unknown`.
@@ -82,10 +111,12 @@ fn when(author: &Author, time: Option<DateTime<Utc>>, reference: Option<Referenc
     }
 }
 
-/// In which unit, on which terminal, from where.
+/// In which unit or container, how, on which terminal, from where.
 fn whence(author: &Author) -> Option<String> {
     let parts: Vec<String> = [
         author.unit.as_deref().filter(|unit| *unit != author.name).map(|u| format!("unit {}", terminal(u))),
+        container(author).map(|name| format!("in container {name}")),
+        sudo(author),
         author.tty.as_deref().map(|tty| format!("on {}", terminal(tty))),
         author.remote.as_deref().map(|remote| format!("from {}", terminal(remote))),
     ]
@@ -111,4 +142,67 @@ fn candidates(author: &Author) -> Vec<String> {
             format!("candidate: {}{whence}{ran}", terminal(&candidate.name))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture::ops1;
+
+    #[track_caller]
+    fn check(author: &Author, expected: &[&str]) {
+        assert_eq!(how(author), expected);
+    }
+
+    #[test]
+    fn how_it_was_done_is_told_in_three_lines() {
+        let names = ["sshd", "bash", "sudo", "nft"].map(str::to_owned).to_vec();
+        let author = Author {
+            sudo_user: Some("ops1".into()),
+            parents: names,
+            evidence: Evidence::Audit,
+            cmdline: Some("nft -f /etc/x".into()),
+            ..ops1()
+        };
+        check(
+            &author,
+            &[
+                "evidence: audit, via sudo, on pts0, from 10.0.0.9",
+                "ran: nft -f /etc/x",
+                "through: sshd → bash → sudo → nft",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_service_in_a_container_has_the_short_id() {
+        let author = Author {
+            name: "nft (no login)".into(),
+            container: Some("4f3c2b1a0d9e8f7c6b5a4938271605f4e3d2c1b0a9f8e7d6c5b4a39281706f5e".into()),
+            unit: Some("web.service".into()),
+            exe: Some("/usr/sbin/nft".into()),
+            evidence: Evidence::Process,
+            ..Author::default()
+        };
+        check(
+            &author,
+            &["evidence: process, unit web.service, in container 4f3c2b1a0d9e", "ran: /usr/sbin/nft"],
+        );
+        check(
+            &Author { container: Some("web".into()), unit: None, exe: None, ..author },
+            &["evidence: process, in container web"],
+        );
+    }
+
+    #[test]
+    fn what_a_process_claims_is_shown_escaped_and_a_long_chain_by_its_end() {
+        let author = Author {
+            sudo_user: Some("eve\x1b[2J".into()),
+            parents: (0..20).map(|n| format!("p{n}\n")).collect(),
+            ..ops1()
+        };
+        let lines = how(&author);
+        assert!(lines[0].contains("via sudo, called by eve\\x1b[2J, on pts0"), "{lines:?}");
+        assert_eq!(lines[2], "through: … → p13\\n → p14\\n → p15\\n → p16\\n → p17\\n → p18\\n → p19\\n");
+    }
 }

@@ -3,6 +3,9 @@
 use crate::support::{Host, RULES, kinds, time};
 use chrono::Utc;
 use serde_json::Value;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 const DROP: &str = "nft insert rule inet filter input tcp dport 3306 drop";
 
@@ -79,6 +82,34 @@ fn a_service_is_named_by_its_program_where_no_login_is_behind_it() {
     // Where the tests themselves run inside a login, that is the author.
     if author["auid"].is_null() {
         assert_eq!(author["name"], "nft (no login)");
+    }
+}
+
+#[test]
+fn a_service_that_goes_on_is_named_by_its_unit() {
+    let host = Host::audited(RULES);
+    let roots = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"].map(Path::new);
+    let root = roots.into_iter().find(|root| root.join("cgroup.procs").is_file()).unwrap();
+    let slice = root.join(format!("fwdriftloop{}.slice", std::process::id()));
+    let unit = slice.join("fwdriftloop.service");
+    std::fs::create_dir_all(&unit).unwrap();
+    let enter = format!("echo $$ > {}/cgroup.procs; exec /usr/sbin/nft -i", unit.display());
+    let mut sh = Command::new("/bin/sh");
+    sh.args(["-ec", &enter]).stdin(Stdio::piped());
+    let mut service = host.inside(|| sh.spawn().unwrap());
+    let mut orders = service.stdin.take().unwrap();
+    orders.write_all(b"insert rule inet filter input tcp dport 3306 drop\n").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let events = host.record();
+    drop(orders);
+    service.wait().unwrap();
+    std::fs::remove_dir(&unit).unwrap();
+    std::fs::remove_dir(&slice).unwrap();
+    let author = author(&events[0]);
+    assert_eq!((&author["unit"], &author["evidence"]), (&"fwdriftloop.service".into(), &"audit-log".into()));
+    // Where the tests themselves run inside a login, that is the author.
+    if author["auid"].is_null() {
+        assert_eq!(author["name"], "fwdriftloop.service");
     }
 }
 

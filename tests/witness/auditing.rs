@@ -5,6 +5,7 @@ use fwdrift::evidence::status;
 use rustix::fs::{FlockOperation, flock};
 use rustix::net::netlink::AUDIT;
 use std::fs::{File, OpenOptions};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -39,10 +40,14 @@ impl Alone {
         // Who uses auditing holds the second lock, and takes the first to begin and to end.
         loop {
             let _ = std::fs::create_dir(STATE);
-            let Some((turn, users)) = open("audit.turn").zip(open("audit.users")) else { continue };
+            let Some(turn) = open("audit.turn") else { continue };
             flock(&turn, FlockOperation::LockExclusive).unwrap();
-            let is_there = Path::new(STATE).join("audit.turn").exists();
-            if is_there && flock(&users, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            // The last user takes both files away.
+            let inode = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+            let there = std::fs::metadata(Path::new(STATE).join("audit.turn")).map(inode).ok();
+            let has_turn = there == turn.metadata().map(inode).ok();
+            let Some(users) = open("audit.users").filter(|_| has_turn) else { continue };
+            if flock(&users, FlockOperation::NonBlockingLockExclusive).is_ok() {
                 let mut before = settings();
                 // What a test that was killed left behind: how auditing was before it.
                 let left = std::fs::read_to_string(Path::new(STATE).join("audit.users")).unwrap_or_default();

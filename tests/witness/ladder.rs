@@ -165,3 +165,49 @@ fn a_thread_is_known_by_its_process_while_it_is_there() {
     let author = &told.attested.author;
     assert_eq!((author.evidence, author.pid), (Evidence::Audit, Some(std::process::id())));
 }
+
+#[test]
+fn a_storm_by_several_logins_is_followed_to_the_end_in_bounded_memory() {
+    const SECONDS: u64 = 5;
+    const EACH: usize = 1250;
+    let _auditing = enable_guard().unwrap();
+    let mut watched = Watched::new();
+    let netns = watched.netns.again().unwrap();
+    let before = resident();
+    let begun = std::time::Instant::now();
+    watched.during(|| {
+        std::thread::scope(|scope| {
+            let (netns, begun) = (&netns, &begun);
+            for login in &LOGINS[..4] {
+                scope.spawn(move || {
+                    netns.run(|| {
+                        std::fs::write("/proc/thread-self/loginuid", login.to_string()).unwrap();
+                        for number in 0..EACH {
+                            add_table(format!("by {login} {number}").as_bytes());
+                            let due =
+                                Duration::from_micros(SECONDS * 1_000_000 / EACH as u64 * number as u64);
+                            std::thread::sleep(due.saturating_sub(begun.elapsed()));
+                        }
+                        // The last one is looked at while its thread is there.
+                        std::thread::sleep(Duration::from_millis(300));
+                    })
+                });
+            }
+        });
+    });
+    let pace = watched.told.len() as f64 / begun.elapsed().as_secs_f64();
+    let grown = resident().saturating_sub(before) / 1024;
+    let found = shares(&watched.told, Evidence::Audit);
+    println!("{pace:.0} transactions a second: {found:?}; {}; {grown} MB more", slowest(&watched.told));
+    assert_eq!(found, Shares { right: 4 * EACH, ..Shares::default() });
+    let generations: Vec<u32> = watched.told.iter().map(|told| told.transaction.generation).collect();
+    assert!(generations.windows(2).all(|pair| pair[1] == pair[0] + 1), "each generation, once, in order");
+    assert!(grown < 60, "{grown} MB, most of it the test's own list of transactions");
+}
+
+/// The resident memory of this process, in kB.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}

@@ -72,7 +72,7 @@ impl Watched {
         let until = self.witness.deadline(now).map_or(most, |at| at.saturating_duration_since(now).min(most));
         let timeout = Timespec { tv_sec: 0, tv_nsec: until.as_nanos().min(999_999_999) as i64 };
         let mut fds = vec![self.transactions.as_fd()];
-        fds.extend(self.witness.fd());
+        fds.extend(self.witness.fds());
         let mut fds: Vec<PollFd> =
             fds.into_iter().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         let _ = poll(&mut fds, Some(&timeout));
@@ -119,16 +119,6 @@ impl Watched {
             self.turn(Duration::from_millis(10));
             quiet = if self.waiting.is_empty() && told == self.told.len() { quiet + 1 } else { 0 };
         }
-    }
-
-    /// Runs a shell script inside, by this login.
-    pub fn script(&self, login: Option<u32>, script: &str) {
-        let output = self.command(login, script).output().unwrap();
-        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    pub fn command(&self, login: Option<u32>, script: &str) -> Command {
-        shell(&self.path(), login, script)
     }
 
     /// Of the namespace, as long as this process lives.

@@ -39,6 +39,10 @@ pub(super) struct Auditing {
     hides: bool,
     lost: Option<u32>,
     asked: Option<Instant>,
+    /// Whether a transaction had no record since the kernel said how many it had lost.
+    missed: bool,
+    /// When a record of a packet filter came last.
+    spoke: Option<Instant>,
     /// Until when it is not relied on, after a commit without a record.
     silent_until: Option<Instant>,
     /// Until when it is not relied on to name a process's login.
@@ -58,6 +62,8 @@ impl Auditing {
             hides: false,
             lost: None,
             asked: None,
+            missed: false,
+            spoke: None,
             silent_until: None,
             partial_until: None,
             gaps: Vec::new(),
@@ -151,7 +157,7 @@ impl Auditing {
         let lost = status.lost.wrapping_sub(before);
         // Without auditd, the kernel also counts what nobody fetches but this group's listeners got (kernel/audit.c
         // `kauditd_hold_skb`). The counter can be set to 0 (`auditctl --reset-lost`).
-        if status.lost > before && (status.auditd_pid != 0 || self.silent_until.is_some()) {
+        if status.lost > before && (status.auditd_pid != 0 || std::mem::take(&mut self.missed)) {
             let reason = format!("the kernel lost {lost} audit records, until {}", at(Utc::now()));
             let hint = "a longer queue helps: `auditctl -b 8192`; see `fwdrift doctor`";
             self.gaps.push(gap("audit", reason, Some(hint.to_owned())));
@@ -174,16 +180,22 @@ impl Auditing {
     }
 
     /// A record of a packet filter came, so the kernel speaks.
-    pub(super) fn spoke(&mut self, when: DateTime<Utc>) {
+    pub(super) fn spoke(&mut self, now: Instant, when: DateTime<Utc>) {
+        self.spoke = Some(now);
         self.silent_until = None;
         if self.state == State::Off {
             self.switched(true, when);
         }
     }
 
-    /// No record came of a transaction.
-    pub(super) fn kept_silent(&mut self, now: Instant) {
-        self.silent_until = Some(now + DOUBT);
+    /// No record came of a transaction that waited for so long. Where others came meanwhile, it is that record which
+    /// is missing, or could not be joined; those of the next ones are still waited for.
+    pub(super) fn kept_silent(&mut self, now: Instant, patience: Duration) {
+        self.missed = true;
+        self.partial_until = Some(now + DOUBT);
+        if self.spoke.is_none_or(|spoke| now.duration_since(spoke) >= patience) {
+            self.silent_until = Some(now + DOUBT);
+        }
         self.ask_again(now);
     }
 

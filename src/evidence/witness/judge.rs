@@ -5,9 +5,10 @@
 
 use super::tasks::{TICK, Tasks};
 use crate::attribute;
+use crate::evidence::background::{COARSE, chain};
 use crate::evidence::lore::Lore;
 use crate::evidence::process::{Ancestry, Process, Sight};
-use crate::model::{AuditEvent, Author, Background, Evidence};
+use crate::model::{Author, Evidence};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,9 +29,6 @@ pub(super) struct Question {
     pub(super) committed_at: Option<Duration>,
 }
 
-/// How much later than its audit record a process may seem to have begun: both times are cut, to 10 ms each.
-pub(super) const COARSE: Duration = Duration::from_millis(20);
-
 /// What is made of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -47,19 +45,20 @@ pub(super) enum Found {
 /// Finds the process.
 pub(super) fn find(question: &Question, tasks: &Tasks) -> Found {
     let Question { thread, comm, after, read_at, fresh, came_round, committed_at } = question;
-    let whole = tasks.is_whole_since(*after);
+    // Nobody else can have had the number without being known.
+    let is_complete = tasks.is_whole_since(*after) || !came_round;
     let lives = tasks.with_number(*thread, *after, *read_at);
     let fresh = fresh.as_deref().map(|sight| &sight.process);
     // Of a process that is gone, a reading tells what its first thread was like, not another one.
     let from_memory = || match lives.as_slice() {
-        [one] if whole && one.process() == *thread => one.seen(),
+        [one] if is_complete && one.process() == *thread => one.seen(),
         _ => None,
     };
     let has_its_number_alone = |process: &Process| {
         // Who had it before the commit and has it after has had it all the time.
         process.start + TICK <= *after
             || committed_at.is_some_and(|at| process.start <= at + COARSE)
-            || if whole { lives.len() <= 1 } else { !came_round }
+            || (is_complete && lives.len() <= 1)
     };
     match fresh.filter(|process| has_its_number_alone(process)).or_else(from_memory) {
         Some(process) => {
@@ -88,7 +87,7 @@ pub(super) fn author(
             let parents = chain(ancestry, &question.comm);
             let sudo_user = author.sudo_user.clone().or_else(|| ancestry.sudo_user.clone());
             let told = lore.remote(author.session, author.auid).map(str::to_owned);
-            let remote = told.or_else(|| author.remote.clone()).or_else(|| ancestry.ssh.clone());
+            let remote = told.or_else(|| ancestry.ssh.clone());
             let author = Author { comm, parents, sudo_user, remote, ..author };
             if author.name != Author::UNKNOWN {
                 return Author { evidence: Evidence::Process, ..author };
@@ -132,58 +131,10 @@ fn describe(process: &Process, same_program: bool, names: &dyn Fn(u32) -> Option
         exe,
         cmdline,
         unit,
-        remote: process.claims.ssh.clone(),
-        sudo_user: process.claims.sudo_user.clone(),
+        sudo_user: process.claims.sudo_user.clone().filter(|_| same_program),
         container: process.place.container.clone(),
         ..Author::default()
     }
-}
-
-/// What /proc adds to an audit event: what it said of the process that the record names, if it is that one; else what
-/// it says of the parent. `committed_at` is the record's time, since boot.
-pub(super) fn background(
-    event: &AuditEvent,
-    sight: Option<&Sight>,
-    committed_at: Duration,
-    ancestry_of: impl FnOnce(u32, Option<u32>) -> Ancestry,
-) -> Background {
-    let known = event.background.clone();
-    let Some(call) = &event.syscall else { return known };
-    let comm = call.comm.as_deref().unwrap_or_default();
-    let is_it = |process: &Process| {
-        process.pid == call.pid
-            && process.start <= committed_at + COARSE
-            && (process.auid, process.session) == (call.auid, call.session)
-    };
-    let Some(sight) = sight.filter(|sight| is_it(&sight.process)) else {
-        let ancestry = call.ppid.map(|ppid| ancestry_of(ppid, call.session)).unwrap_or_default();
-        return Background {
-            parents: chain(&ancestry, comm),
-            remote: known.remote.or(ancestry.ssh),
-            sudo_user: ancestry.sudo_user,
-            ..known
-        };
-    };
-    let Process { exe, cmdline, claims, place, .. } = &sight.process;
-    let same_program = if exe.is_some() { *exe == call.exe } else { sight.process.comm == comm };
-    let of_program = |text: &Option<String>| text.clone().filter(|_| same_program);
-    Background {
-        remote: known.remote.or_else(|| of_program(&claims.ssh)).or_else(|| sight.ancestry.ssh.clone()),
-        sudo_user: of_program(&claims.sudo_user).or_else(|| sight.ancestry.sudo_user.clone()),
-        cmdline: cmdline.clone().filter(|_| same_program).or(known.cmdline),
-        unit: place.unit.clone(),
-        container: place.container.clone(),
-        parents: chain(&sight.ancestry, comm),
-    }
-}
-
-/// The names of the processes above one, and its own; none if there are none above it.
-fn chain(ancestry: &Ancestry, comm: &[u8]) -> Vec<String> {
-    let mut names = ancestry.names.clone();
-    if !names.is_empty() {
-        names.push(lossy(comm));
-    }
-    names
 }
 
 fn lossy(bytes: &[u8]) -> String {

@@ -1,8 +1,6 @@
 use super::*;
-use crate::evidence::process::{Claims, Place};
+use crate::evidence::process::Place;
 use crate::evidence::witness::connector::{Deed, Happened};
-use crate::model::{NetfilterCfg, Syscall};
-use chrono::DateTime;
 
 /// The commit was some time between these two.
 const AFTER: u64 = 1000;
@@ -79,7 +77,9 @@ fn who_was_there_before_the_commit_and_still_is_made_it() {
 fn whoever_began_later_is_believed_only_if_nobody_else_can_have_had_the_number() {
     let young = question(Some(process(1005, 1100)));
     check(&young, &Tasks::default(), "unknown");
-    check(&Question { came_round: false, ..young.clone() }, &Tasks::default(), "ops5");
+    let counted = Question { came_round: false, ..young.clone() };
+    check(&counted, &Tasks::default(), "ops5");
+    check(&counted, &lives(&[(1006, 1010, Some(1050)), (1005, 1100, None)]), "unknown");
     check(&young, &lives(&[(1005, 1100, None)]), "ops5");
     check(&young, &lives(&[(1006, 900, Some(990)), (1005, 1100, None)]), "ops5");
     check(&young, &lives(&[(1006, 900, Some(1050)), (1005, 1100, None)]), "unknown");
@@ -105,6 +105,7 @@ fn a_process_that_is_gone_is_remembered_if_it_was_the_only_one() {
     check(&gone, &Tasks::default(), "unknown");
     let late = Question { after: ms(400), ..gone.clone() };
     check(&late, &lives(&[(1005, 1010, Some(1050))]), "unknown");
+    check(&Question { came_round: false, ..late }, &lives(&[(1005, 1010, Some(1050))]), "ops5");
     assert_eq!(author_of(&gone, &Tasks::default()).candidates[0].comm.as_deref(), Some("nft"));
 }
 
@@ -142,74 +143,4 @@ fn without_a_login_it_is_the_unit_else_the_program_that_is_named() {
     assert_eq!(of(None, Some("/tmp/ops5")).name, "ops5 (no login)");
     assert_eq!(of(None, None).name, "unknown");
     assert_eq!(of(None, Some("/usr/sbin/nft")).evidence, Evidence::Process);
-}
-
-fn event(auid: Option<u32>) -> AuditEvent {
-    let cfg = NetfilterCfg {
-        table: b"t".to_vec(),
-        generation: Some(2),
-        family: 1,
-        op: "nft_register_rule".to_owned(),
-        pid: 7,
-        comm: b"nft".to_vec(),
-    };
-    let call = Syscall {
-        auid,
-        uid: 0,
-        session: Some(4),
-        tty: None,
-        pid: 7,
-        ppid: Some(3),
-        comm: Some(b"nft".to_vec()),
-        exe: Some(b"/usr/sbin/nft".to_vec()),
-        success: Some(true),
-        login_name: None,
-        uid_name: None,
-    };
-    AuditEvent {
-        time: DateTime::default(),
-        serial: 3,
-        netfilter: vec![cfg],
-        syscall: Some(call),
-        proctitle: None,
-        background: Background::default(),
-    }
-}
-
-#[test]
-fn proc_adds_only_what_is_the_records_own_process() {
-    let place = Place { unit: Some("u.service".to_owned()), container: None };
-    let claims = Claims { sudo_user: Some("ops5".to_owned()), ssh: Some("192.0.2.7".to_owned()) };
-    let ancestry = Ancestry { names: vec!["sh".to_owned()], ..Ancestry::default() };
-    let fitting = Process { place, claims, ..process(1005, 1000) };
-    let add = |process: &Process| {
-        let sight = Sight { process: process.clone(), ancestry: ancestry.clone() };
-        let parent = |ppid, session| {
-            assert_eq!((ppid, session), (3, Some(4)));
-            Ancestry { names: vec!["parent".to_owned()], ..Ancestry::default() }
-        };
-        background(&event(Some(1005)), Some(&sight), ms(1005), parent)
-    };
-    let whole = add(&fitting);
-    assert_eq!((whole.unit.as_deref(), whole.remote.as_deref()), (Some("u.service"), Some("192.0.2.7")));
-    assert_eq!(
-        (whole.parents, whole.sudo_user),
-        (vec!["sh".to_owned(), "nft".to_owned()], Some("ops5".to_owned()))
-    );
-    assert_eq!(whole.cmdline.as_deref(), Some(b"nft\0-f\0/etc/x\0".as_slice()));
-    for (claim, other) in [
-        ("began later", Process { start: ms(1040), ..fitting.clone() }),
-        ("another login", Process { auid: Some(1006), ..fitting.clone() }),
-        ("another session", Process { session: None, ..fitting.clone() }),
-        ("another process", Process { pid: 8, ..fitting.clone() }),
-    ] {
-        let added = add(&other);
-        let expected =
-            Background { parents: vec!["parent".to_owned(), "nft".to_owned()], ..Background::default() };
-        assert_eq!(added, expected, "{claim}");
-    }
-    let since = Process { exe: Some(b"/bin/sh".to_vec()), ..fitting };
-    let added = add(&since);
-    assert_eq!((added.cmdline, added.remote, added.sudo_user), (None, None, None), "another program by now");
-    assert_eq!(added.unit.as_deref(), Some("u.service"));
 }

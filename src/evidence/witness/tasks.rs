@@ -107,7 +107,8 @@ impl Tasks {
 
     /// Forgets those that ended before.
     pub(super) fn forget(&mut self, before: Duration) {
-        while let Some((thread, _)) = self.ended.pop_front_if(|(_, at)| *at < before) {
+        while let Some((thread, _)) = self.ended.front().copied().filter(|(_, at)| *at < before) {
+            self.ended.pop_front();
             let Some(lives) = self.lives.get_mut(&thread) else { continue };
             let kept = lives.len();
             lives.retain(|life| life.died.is_none_or(|died| died >= before));
