@@ -151,6 +151,22 @@ mod tests {
         assert_eq!(out, b"A=b\nC\n\x0c\0\0\0\0\0\0\0d\nPRIORITY=0\n");
     }
 
+    #[test]
+    fn every_message_id_is_documented() {
+        let documentation = include_str!("../../../docs/alerts.md");
+        let mut alert = Alert::dropped("web-01", chrono::Utc::now(), (1, 2));
+        let mut ids = std::collections::HashSet::new();
+        let kinds = crate::model::EventKind::ALL.map(AlertKind::from).into_iter().chain([AlertKind::Dropped]);
+        for kind in kinds {
+            for status in [Status::Open, Status::Ended, Status::Notice] {
+                (alert.kind, alert.status) = (kind, status);
+                ids.insert(message_id(&alert));
+            }
+        }
+        assert_eq!(ids.len(), 10);
+        assert!(ids.iter().all(|id| id.len() == 32 && documentation.contains(&format!("| `{id}` |"))));
+    }
+
     /// Against a journald of its own, as an alert is never that large: it is the kernel that may lack the memory.
     #[test]
     fn an_entry_that_is_too_large_for_a_datagram_arrives_as_a_file() {
