@@ -196,8 +196,10 @@ impl Watch {
         if full {
             self.next_full = now + self.settings.full_look_every;
         }
+        if poll || full {
+            self.ear.learn(&self.settings, full || self.kept.is_none());
+        }
         if poll {
-            self.ear.learn_ipset(&self.settings);
             self.next_poll = now + self.settings.poll_every;
         }
         let heard = self.ear.take_beside(now);

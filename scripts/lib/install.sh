@@ -66,6 +66,7 @@ packages() {
         getent:dnf) echo glibc-common ;;
         getent:apk) echo musl-utils ;;
         getent:pacman) echo glibc ;;
+        python3:pacman) echo python ;;
         *) echo "$1" ;;
     esac
 }

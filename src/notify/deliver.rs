@@ -44,10 +44,13 @@ pub(super) struct Target {
     pub(super) host: HostName,
     sink: Arc<dyn Sink>,
     /// An attempt that did not answer in time, and up to which alert it went.
-    abandoned: Mutex<Option<(u64, Receiver<Result<(), Failure>>)>>,
+    abandoned: Mutex<Option<Abandoned>>,
     /// The last alert that this process delivered.
     through: AtomicU64,
 }
+
+/// The last alert of an attempt, and where its answer will come.
+type Abandoned = (u64, Receiver<Result<(), Failure>>);
 
 /// What one step did.
 #[derive(Debug, PartialEq, Eq)]
@@ -164,7 +167,7 @@ impl<'t> Delivery<'t> {
             return self.advance(number, at + 1, |_| {});
         }
         let together = if self.target.sink.takes_batches() { self.next.len() } else { 1 };
-        let Some(last) = self.next.iter().take(together).last() else { return Ok(Step::Idle) };
+        let Some(last) = self.next.iter().take(together).next_back() else { return Ok(Step::Idle) };
         let through = last.number;
         let wanted = self.next.iter().take(together).filter(|alert| self.target.concerns(alert));
         let wanted: Vec<Alert> = wanted.cloned().collect();

@@ -11,6 +11,7 @@ use crate::config::{NotifySettings, Settings};
 use crate::ledger::{CommitId, HostName, Repository};
 use crate::model::LedgerEntry;
 use crate::report::Options;
+use chrono::Utc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -104,7 +105,7 @@ impl Notifier {
                 writer.append(&state, &alerts)?;
             }
             if let Some(summary) = look {
-                let ended = state.settle(summary);
+                let ended = state.settle(summary, Utc::now());
                 if !ended.is_empty() {
                     writer.append(&state, &ended)?;
                 }
@@ -196,7 +197,7 @@ impl Notifier {
         state: &State,
         look: Option<&Summary>,
     ) -> Result<bool, NotifyError> {
-        let ends = look.is_some_and(|summary| !state.clone().settle(summary).is_empty());
+        let ends = look.is_some_and(|summary| !state.clone().settle(summary, Utc::now()).is_empty());
         Ok(ends || !self.news(repository, state)?.is_empty())
     }
 

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// Characters of an open alert's details that are kept to be sent again.
-const DETAILS: usize = 4_000;
+const DETAILS: usize = 1_000;
+/// More open alerts than these are more than anybody reads: the oldest are told as they were, and no more followed.
+const FOLLOWED: usize = 1_000;
 
 /// The queue's own memory: `state.json` (`fwdrift.alerts/1`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,6 +78,7 @@ impl State {
                 let alert = Alert::of(entry, &news, options);
                 let ids = news.into_iter().map(|change| change.id).collect();
                 self.open.push(Open::of(&alert, ids));
+                self.open.drain(..self.open.len().saturating_sub(FOLLOWED));
                 alert
             }
             EventKind::Gap => {
@@ -107,15 +110,16 @@ impl State {
     }
 
     /// What a look ends without an event of its own: a gap, once everything is seen again; and whatever is told as open
-    /// where nothing is.
-    pub(super) fn settle(&mut self, summary: &Summary) -> Vec<Alert> {
+    /// where nothing is. `now` tells of a clock that was set back since.
+    pub(super) fn settle(&mut self, summary: &Summary, now: DateTime<Utc>) -> Vec<Alert> {
         if !summary.complete {
             return Vec::new();
         }
         let in_sync = summary.open.values().all(|n| *n == 0);
         let is_over = |open: &Open| {
             let ends = open.alert.kind == AlertKind::Gap || in_sync;
-            ends && open.recorded_at < summary.looked_at
+            // Another process may have recorded it after this look.
+            ends && (open.recorded_at < summary.looked_at || now < open.recorded_at)
         };
         let ended = self.close(|open| is_over(open));
         let at = utc(summary.looked_at);

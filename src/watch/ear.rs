@@ -77,7 +77,7 @@ impl Ear {
 
     /// What poll(2) is to wait for.
     pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
-        [self.transactions.as_fd()].into_iter().chain(self.witness.fd()).collect()
+        [self.transactions.as_fd()].into_iter().chain(self.witness.fds()).collect()
     }
 
     /// Takes all that has come.
@@ -170,11 +170,15 @@ impl Ear {
         &self.ipset
     }
 
-    /// Learns which sets of ipset there are now.
-    pub fn learn_ipset(&mut self, settings: &Settings) {
+    /// Learns which sets of ipset there are now; before a full reading also which chains, without which a renamed one
+    /// would make the whole table be read.
+    pub fn learn(&mut self, settings: &Settings, chains: bool) {
+        let Ok(netns) = open_netns(settings) else { return };
         let read = || collect::ipset::heads().unwrap_or_default();
-        let heads = open_netns(settings).ok().and_then(|netns| netns.run(read).ok());
-        self.ipset = normalise::ipset::names(&heads.unwrap_or_default());
+        self.ipset = normalise::ipset::names(&netns.run(read).unwrap_or_default());
+        if let (true, Ok((_, chains))) = (chains, collect::chains(&netns)) {
+            self.touches.know(&chains, &self.ipset);
+        }
     }
 
     /// Puts back what was not used.

@@ -41,6 +41,27 @@ fn an_approved_baseline_is_what_git_shows() {
 }
 
 #[test]
+fn what_came_after_a_commit_is_found_and_what_is_no_part_of_the_ledger_is_told() {
+    let place = Place::with_baseline();
+    let repo = place.open();
+    assert_eq!(repo.commits_after(&web(), None).unwrap(), (vec![], false));
+    let commits: Vec<String> =
+        (1..4).map(|n| append(&repo, &web(), &files(n), &mut event("ops1")).unwrap()).collect();
+    let after = |known: Option<&str>| {
+        let (commits, found) = repo.commits_after(&web(), known).unwrap();
+        (commits.iter().map(CommitId::to_string).collect::<Vec<_>>(), found)
+    };
+    assert_eq!(after(None), (commits.clone(), false));
+    assert_eq!(after(Some(&commits[0])), (commits[1..].to_vec(), true));
+    assert_eq!(after(Some(&commits[2])), (vec![], true));
+    let main = repo.main_commit().unwrap().unwrap();
+    assert_eq!(after(Some(main.as_str())), (commits.clone(), false));
+    let (ids, _) = repo.commits_after(&web(), None).unwrap();
+    assert_eq!(repo.event_at(&ids[1]).unwrap().event.seq, 2);
+    assert!(matches!(repo.event_at(&main), Err(LedgerError::Damaged { .. })));
+}
+
+#[test]
 fn events_are_commits_whose_author_and_date_are_the_changes_own() {
     let place = Place::with_baseline();
     let repo = place.open();

@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::process::Command;
 
 const JOURNALD: &str = "mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /var/log; \
-    [ -s /etc/machine-id ] || { echo 3d1219c7c4c5404aaa1f6d2a48adfda4 >$D/id; mount --bind $D/id /etc/machine-id; }; \
+    [ -s /etc/machine-id ] || { echo 2cd54a685cf347c7a4a9eea5732d390c >$D/id; mount --bind $D/id /etc/machine-id; }; \
     exec /usr/lib/systemd/systemd-journald fwdrift-test";
 
 /// Every entry of fwdrift in the journal of a journald.

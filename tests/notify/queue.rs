@@ -26,6 +26,26 @@ fn killed_between_queueing_and_delivery_it_delivers_in_the_next_run() {
 }
 
 #[test]
+fn killed_between_recording_and_queueing_it_queues_in_the_next_run() {
+    let site = Site::new(HOOK);
+    let http = Http::start(&site, 8080, "");
+    site.record(0);
+    let lock = site.host.repo().join(format!(".git/fwdrift/alerts/{NAME}/queue/lock"));
+    let lock = std::fs::File::open(lock).unwrap();
+    lock.lock().unwrap();
+    site.host.nft(DROP);
+    let mut child = site.spawn(&["record", "-q"]);
+    let ledger = || site.host.git(&["rev-list", "--count", &format!("live/{NAME}")]);
+    http.server.until("the event", || Some(()).filter(|()| ledger() == "2\n"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    lock.unlock().unwrap();
+    assert!(http.requests().is_empty());
+    site.record(1);
+    assert_eq!(http.seqs(), [2]);
+}
+
+#[test]
 fn killed_at_any_instant_it_loses_no_alert_and_keeps_their_order() {
     let site = Site::new(HOOK);
     let http = Http::start(&site, 8080, "");

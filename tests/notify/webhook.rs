@@ -215,6 +215,18 @@ fn a_secret_that_is_missing_costs_an_alert_and_no_record() {
     site.record(1);
     assert_eq!(http.seqs(), [2]);
     assert!(!said.contains("geheim"));
+
+    // As systemd hands it over.
+    site.configure("[notify.webhook]\nurl = 'http://127.0.0.1:8080/'\nsecret_file = 'hook'\n");
+    site.host.nft("add table ip another");
+    assert!(site.record(1).contains("fwdrift was not started by systemd with credentials"));
+    site.host.file("credentials/hook", "geheim");
+    let mut record = site.host.command(&["record", "-q"]);
+    record.env("CREDENTIALS_DIRECTORY", site.host.path("credentials"));
+    assert_eq!(site.inside(|| record.output().unwrap()).status.code(), Some(1));
+    assert_eq!(http.seqs(), [2, 3]);
+    let signed = |request: &Value| request["headers"]["x-fwdrift-signature"].is_string();
+    assert!(http.requests().iter().all(signed));
 }
 
 #[test]

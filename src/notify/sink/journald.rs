@@ -150,4 +150,63 @@ mod tests {
         push_field(&mut out, "C", b"d\nPRIORITY=0");
         assert_eq!(out, b"A=b\nC\n\x0c\0\0\0\0\0\0\0d\nPRIORITY=0\n");
     }
+
+    #[test]
+    fn every_message_id_is_documented() {
+        let documentation = include_str!("../../../docs/alerts.md");
+        let mut alert = Alert::dropped("web-01", chrono::Utc::now(), (1, 2));
+        let mut ids = std::collections::HashSet::new();
+        let kinds = crate::model::EventKind::ALL.map(AlertKind::from).into_iter().chain([AlertKind::Dropped]);
+        for kind in kinds {
+            for status in [Status::Open, Status::Ended, Status::Notice] {
+                (alert.kind, alert.status) = (kind, status);
+                ids.insert(message_id(&alert));
+            }
+        }
+        assert_eq!(ids.len(), 10);
+        assert!(ids.iter().all(|id| id.len() == 32 && documentation.contains(&format!("| `{id}` |"))));
+    }
+
+    /// Against a journald of its own, as an alert is never that large: it is the kernel that may lack the memory.
+    #[test]
+    fn an_entry_that_is_too_large_for_a_datagram_arrives_as_a_file() {
+        let journald = "/usr/lib/systemd/systemd-journald";
+        if !Path::new(journald).exists() || !rustix::process::geteuid().is_root() {
+            assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "in CI nothing is skipped");
+            eprintln!("SKIPPED: no {journald}, or not root");
+            return;
+        }
+        let script = format!(
+            "mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /var/log; mkdir -p /etc; \
+             [ -s /etc/machine-id ] || {{ echo 2cd54a685cf347c7a4a9eea5732d390c >/run/id; \
+             mount --bind /run/id /etc/machine-id; }}; exec {journald} large"
+        );
+        let mut server =
+            std::process::Command::new("unshare").args(["-m", "sh", "-ec", &script]).spawn().unwrap();
+        let root = PathBuf::from(format!("/proc/{}/root", server.id()));
+        let socket = root.join("run/systemd/journal.large/socket");
+        let begun = std::time::Instant::now();
+        while !socket.exists() && begun.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let mut alert = Alert::dropped("web-01", chrono::Utc::now(), (1, 2));
+        alert.details = "x".repeat(600_000);
+        let sent = Journald::new(&socket, Duration::from_secs(5)).send(&[alert.clone()]);
+        let mut found = Vec::new();
+        while found.is_empty() && begun.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(50));
+            let Some(Ok(place)) = std::fs::read_dir(root.join("var/log/journal")).unwrap().next() else {
+                continue;
+            };
+            let mut journalctl = std::process::Command::new("journalctl");
+            journalctl.args(["--all", "-o", "json", "-t", "fwdrift", "--directory"]).arg(place.path());
+            found = journalctl.output().unwrap().stdout;
+        }
+        server.kill().unwrap();
+        server.wait().unwrap();
+        assert_eq!(sent, Ok(()));
+        let found: serde_json::Value = serde_json::from_slice(&found).unwrap();
+        assert_eq!(found["FWDRIFT_ALERT"], alert.json());
+        assert_eq!(found["MESSAGE"], alert.message);
+    }
 }

@@ -185,7 +185,11 @@ fn printable(text: &str, most: usize) -> String {
 
 /// The beginning of a text, in whole characters.
 fn cut(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
+    let mut end = bytes.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 #[cfg(test)]

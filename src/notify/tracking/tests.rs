@@ -128,20 +128,27 @@ fn a_gap_is_open_until_everything_is_seen_again() {
     state.follow(&entry(2, EventKind::Gap, ""), &options()).unwrap();
     let another = state.follow(&entry(3, EventKind::Gap, ""), &options()).unwrap();
     assert_eq!(resolved(&another), [2], "a gap tells all that is not seen");
-    assert!(state.settle(&summary(4, false, 1)).is_empty());
-    assert!(state.settle(&summary(3, true, 1)).is_empty(), "a look from before the gap");
-    let ended = state.settle(&summary(5, true, 1));
+    assert!(state.settle(&summary(4, false, 1), at(99)).is_empty());
+    assert!(state.settle(&summary(3, true, 1), at(99)).is_empty(), "a look from before the gap");
+    let ended = state.settle(&summary(5, true, 1), at(99));
     assert_eq!(ended.len(), 1);
     assert_eq!((resolved(&ended[0]), ended[0].status), (vec![3], super::super::alert::Status::Ended));
     assert_eq!(state.open.len(), 1, "the drift is still there");
-    assert!(state.settle(&summary(6, true, 1)).is_empty());
+    assert!(state.settle(&summary(6, true, 1), at(99)).is_empty());
+}
+
+#[test]
+fn a_clock_that_was_set_back_keeps_no_gap_open() {
+    let mut state = state();
+    state.follow(&entry(50, EventKind::Gap, ""), &options()).unwrap();
+    assert_eq!(state.settle(&summary(5, true, 0), at(6)).len(), 1);
 }
 
 #[test]
 fn where_nothing_is_open_nothing_stays_told() {
     let mut state = state();
     state.follow(&entry(1, EventKind::Drift, "ab"), &options()).unwrap();
-    let ended = state.settle(&summary(9, true, 0));
+    let ended = state.settle(&summary(9, true, 0), at(99));
     assert_eq!(ended.iter().flat_map(resolved).collect::<Vec<_>>(), [1]);
     assert_eq!(ended[0].id, "web-01-1-000000000000-end");
 }
@@ -183,6 +190,18 @@ fn changes_without_a_known_author_are_counted() {
         assert!(state.follow(&entry, &options()).is_some(), "{seq}");
     }
     assert_eq!(state.unattributed, 3);
+}
+
+#[test]
+fn the_memory_of_open_alerts_is_bounded() {
+    let mut state = state();
+    for seq in 1..1_500 {
+        let mut entry = entry(seq, EventKind::Drift, "a");
+        entry.event.changes[0].id = format!("{seq:012x}");
+        state.follow(&entry, &options()).unwrap();
+    }
+    assert_eq!(state.open.len(), FOLLOWED);
+    assert_eq!(state.open[0].alert.seq, Some(500));
 }
 
 #[test]

@@ -175,3 +175,16 @@ fn a_sink_that_was_not_built_in_is_an_error_that_says_so() {
         error("[notify.mail]\n", "cargo feature `mail`");
     }
 }
+
+#[test]
+#[cfg(all(feature = "http", feature = "mail"))]
+fn every_configuration_in_the_documentation_can_be_pasted() {
+    let text = include_str!("../../../../docs/alerts.md");
+    let blocks = text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let mut sinks = Vec::new();
+    for block in blocks {
+        let settings = parse(block).unwrap_or_else(|error| panic!("{block}\n{error}"));
+        sinks.extend(settings.sinks.into_iter().map(|sink| sink.name));
+    }
+    assert_eq!(sinks, ["journald", "syslog", "webhook", "alertmanager", "mail", "command"]);
+}
