@@ -20,5 +20,6 @@ pub mod pipeline;
 pub mod policy;
 pub mod record;
 pub mod report;
+pub mod service;
 pub mod sys;
 pub mod tool;

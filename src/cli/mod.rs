@@ -15,6 +15,7 @@ mod record;
 mod report;
 mod show;
 mod time;
+mod watch;
 
 use crate::collect::namespaces;
 use crate::config::{ConfigError, GlobalArgs, NetnsForm, Settings, Verbosity};
@@ -51,6 +52,8 @@ enum Command {
     Diff(diff::Args),
     /// For cron and timers: check, and append what is new to the ledger
     Record(record::Args),
+    /// A service: look again and again, and append what is new to the ledger as it happens
+    Watch,
     /// Make the present drift, or chosen changes, part of the baseline
     Approve(approve::Args),
     /// List the recorded events, newest first
@@ -92,6 +95,7 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Check(args) => check::run(&settings, args, &mut output),
         Command::Diff(args) => diff::run(&settings, args, &mut output),
         Command::Record(args) => record::run(&settings, args, &mut output),
+        Command::Watch => watch::run(settings, &cli.global, &mut output),
         Command::Approve(args) => approve::run(&settings, args, &mut output),
         Command::Log(args) => log::run(&settings, args, &mut output),
         Command::Show(args) => show::run(&settings, args, &mut output),
@@ -107,6 +111,7 @@ impl Command {
         match self {
             Self::Init(_) | Self::Check(_) | Self::Record(_) => None,
             Self::Diff(_) => Some("diff"),
+            Self::Watch => Some("watch"),
             Self::Approve(_) => Some("approve"),
             Self::Log(_) => Some("log"),
             Self::Show(_) => Some("show"),

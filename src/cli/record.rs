@@ -62,7 +62,7 @@ fn run_all(settings: &Settings, output: &mut Output) -> anyhow::Result<u8> {
     Ok(all.verdict.exit_code())
 }
 
-fn complain_of_gaps(recorded: &Recorded) {
+pub(super) fn complain_of_gaps(recorded: &Recorded) {
     if recorded.result.verdict == Verdict::Unknown {
         for gap in &recorded.result.gaps {
             super::output::complain(&super::gap_line(gap));
@@ -70,7 +70,8 @@ fn complain_of_gaps(recorded: &Recorded) {
     }
 }
 
-fn text(recorded: &Recorded, verbosity: Verbosity, options: &Options<'_>) -> String {
+/// What is new, as text; with `Verbosity::Quiet`, nothing if nothing is.
+pub(super) fn text(recorded: &Recorded, verbosity: Verbosity, options: &Options<'_>) -> String {
     let news = recorded.events.iter().filter(|entry| is_news(entry, verbosity));
     let texts: Vec<String> = news.map(|entry| report::event::text(&entry.event, options)).collect();
     if !recorded.events.is_empty() || verbosity == Verbosity::Quiet {

@@ -13,6 +13,7 @@ pub mod namespaces;
 pub mod nftables;
 mod rules;
 pub mod sysctl;
+pub mod transactions;
 
 use crate::model::{Capture, Gap, Outline, RawMessage, SettingsList};
 use crate::sys::netns::{Netns, NetnsError};

@@ -51,6 +51,8 @@ pub enum ConfigError {
         key: String,
         /// The valid key that looks most like it.
         nearest: Option<&'static str>,
+        /// Every key that is valid there.
+        valid: &'static [&'static str],
     },
     /// A value of the right type that cannot be used.
     #[error("{}:{line}: {key}: {reason}", .path.display())]
@@ -129,9 +131,7 @@ impl ConfigError {
                 "the file is TOML: `key = \"text\"`, a key a line (https://toml.io)".to_owned()
             }
             Self::UnknownKey { nearest: Some(nearest), .. } => format!("did you mean `{nearest}`?"),
-            Self::UnknownKey { nearest: None, .. } => {
-                format!("valid keys: {}", super::file::KEYS.join(", "))
-            }
+            Self::UnknownKey { nearest: None, valid, .. } => format!("valid keys: {}", valid.join(", ")),
             Self::Value { .. } => return None,
             Self::HostFlag { reason, .. } => reason.hint(),
             Self::Hostname { .. } => {

@@ -12,13 +12,17 @@ use std::time::Duration;
 use toml::{Spanned, Value};
 
 /// Every key of the file.
-pub(super) const KEYS: [&str; 6] =
-    ["repo", "host", "netns", "audit_log", "tool_timeout_seconds", "full_look_hours"];
+pub(super) const KEYS: [&str; 7] =
+    ["repo", "host", "netns", "audit_log", "tool_timeout_seconds", "full_look_hours", "watch"];
+/// Every key of its table `[watch]`.
+const WATCH_KEYS: [&str; 1] = ["poll_seconds"];
 
 /// Longest time that one run of a tool may be given, in seconds.
 const LONGEST_TIMEOUT: u64 = 3600;
 /// Longest time between two full looks, in hours: a week.
 const LONGEST_HOURS: u64 = 168;
+/// Longest time between two looks of `watch`, in seconds.
+const LONGEST_POLL: u64 = 3600;
 
 /// What the file says; an absent key is absent.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -29,6 +33,7 @@ pub(super) struct ConfigFile {
     pub audit_log: Option<PathBuf>,
     pub tool_timeout: Option<Duration>,
     pub full_look: Option<Duration>,
+    pub poll: Option<Duration>,
 }
 
 /// The file's shape, before its values are checked.
@@ -40,7 +45,21 @@ struct Raw {
     audit_log: Option<Spanned<PathBuf>>,
     tool_timeout_seconds: Option<Spanned<u64>>,
     full_look_hours: Option<Spanned<u64>>,
+    watch: Option<RawWatch>,
 }
+
+#[derive(Deserialize)]
+struct RawWatch {
+    poll_seconds: Option<Spanned<u64>>,
+}
+
+/// The tables, with the places of their keys.
+#[derive(Deserialize)]
+struct Tables {
+    watch: Option<Keys>,
+}
+
+type Keys = BTreeMap<Spanned<String>, Value>;
 
 impl ConfigFile {
     /// Reads `path`; `Ok(None)` if there is no such file.
@@ -63,21 +82,11 @@ impl ConfigFile {
             message: error.message().trim_end().to_owned(),
         };
         // Two passes: serde's own "unknown field" error has no nearest key and stops at a wrong type first.
-        let keys: BTreeMap<Spanned<String>, Value> = toml::from_str(text).map_err(syntax)?;
-        let unknown = keys
-            .keys()
-            .filter(|key| !KEYS.contains(&key.get_ref().as_str()))
-            .min_by_key(|key| key.span().start);
-        if let Some(key) = unknown {
-            return Err(ConfigError::UnknownKey {
-                path: path.to_owned(),
-                line: line_of(bytes, key.span().start),
-                key: key.get_ref().clone(),
-                nearest: nearest(key.get_ref(), &KEYS),
-            });
-        }
-        let raw: Raw = toml::from_str(text).map_err(syntax)?;
-        Checker { path, bytes }.check(raw)
+        let checker = Checker { path, bytes };
+        checker.known(&toml::from_str(text).map_err(syntax)?, &KEYS)?;
+        let tables: Tables = toml::from_str(text).map_err(syntax)?;
+        checker.known(&tables.watch.unwrap_or_default(), &WATCH_KEYS)?;
+        checker.check(toml::from_str(text).map_err(syntax)?)
     }
 }
 
@@ -88,6 +97,18 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
+    fn known(&self, keys: &Keys, valid: &'static [&'static str]) -> Result<(), ConfigError> {
+        let unknown = keys.keys().filter(|key| !valid.contains(&key.get_ref().as_str()));
+        let Some(key) = unknown.min_by_key(|key| key.span().start) else { return Ok(()) };
+        Err(ConfigError::UnknownKey {
+            path: self.path.to_owned(),
+            line: line_of(self.bytes, key.span().start),
+            key: key.get_ref().clone(),
+            nearest: nearest(key.get_ref(), valid),
+            valid,
+        })
+    }
+
     fn check(&self, raw: Raw) -> Result<ConfigFile, ConfigError> {
         Ok(ConfigFile {
             repo: raw.repo.map(|path| self.absolute("repo", path)).transpose()?,
@@ -113,6 +134,12 @@ impl Checker<'_> {
             full_look: self.each("full_look_hours", raw.full_look_hours, |hours| match hours {
                 0..=LONGEST_HOURS => Ok(Duration::from_secs(hours * 3600)),
                 _ => Err(format!("{hours} is not between 0 and {LONGEST_HOURS}")),
+            })?,
+            poll: self.each("poll_seconds", raw.watch.and_then(|watch| watch.poll_seconds), |seconds| {
+                match seconds {
+                    1..=LONGEST_POLL => Ok(Duration::from_secs(seconds)),
+                    _ => Err(format!("{seconds} is not between 1 and {LONGEST_POLL}")),
+                }
             })?,
         })
     }
@@ -164,13 +191,14 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let text = "# comment\nrepo = '/srv/repo'\nhost = 'web-01'\nnetns = 'blue'\n\
-                    audit_log = '/var/log/audit/audit.log'\ntool_timeout_seconds = 5\n";
+                    audit_log = '/var/log/audit/audit.log'\ntool_timeout_seconds = 5\n[watch]\npoll_seconds = 3\n";
         let file = ConfigFile::parse(Path::new("c.toml"), text.as_bytes()).unwrap();
         assert_eq!(file.repo, Some(PathBuf::from("/srv/repo")));
         assert_eq!(file.host.unwrap().as_str(), "web-01");
         assert_eq!(file.netns.unwrap().path(), Path::new("/run/netns/blue"));
         assert_eq!(file.audit_log, Some(PathBuf::from("/var/log/audit/audit.log")));
         assert_eq!(file.tool_timeout, Some(Duration::from_secs(5)));
+        assert_eq!(file.poll, Some(Duration::from_secs(3)));
     }
 
     #[test]
@@ -186,8 +214,13 @@ mod tests {
         );
         assert_eq!(
             error(b"[webhook]\nurl = 'x'\n"),
-            "c.toml:1: unknown key \"webhook\" | valid keys: repo, host, netns, audit_log, tool_timeout_seconds, full_look_hours"
+            "c.toml:1: unknown key \"webhook\" | valid keys: repo, host, netns, audit_log, tool_timeout_seconds, full_look_hours, watch"
         );
+        assert_eq!(
+            error(b"host = 'a'\n[watch]\npoll_second = 1\n"),
+            "c.toml:3: unknown key \"poll_second\" | did you mean `poll_seconds`?"
+        );
+        assert_eq!(error(b"[watch]\nx = 1\n"), "c.toml:2: unknown key \"x\" | valid keys: poll_seconds");
     }
 
     #[test]
@@ -208,6 +241,7 @@ mod tests {
             error(b"tool_timeout_seconds = 0"),
             "c.toml:1: tool_timeout_seconds: 0 is not between 1 and 3600"
         );
+        assert_eq!(error(b"[watch]\npoll_seconds = 0"), "c.toml:2: poll_seconds: 0 is not between 1 and 3600");
         assert!(error(b"host = '../x'").starts_with("c.toml:1: host: \"../x\" cannot be used"));
     }
 

@@ -16,6 +16,8 @@ const DEFAULT_REPO: &str = "/var/lib/fwdrift/repo";
 pub const DEFAULT_AUDIT_LOG: &str = "/var/log/audit";
 /// A full look is made at least daily, whatever the generation says.
 const DEFAULT_FULL_LOOK: Duration = Duration::from_secs(24 * 3600);
+/// How often `watch` looks at what announces nothing.
+const DEFAULT_POLL: Duration = Duration::from_secs(10);
 const DEFAULT_TOOL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How much is said besides the result.
@@ -51,6 +53,8 @@ pub struct Settings {
     pub tool_timeout: Duration,
     /// How long an unchanged generation may stand for a full look.
     pub full_look_every: Duration,
+    /// How often `watch` looks at what announces no change.
+    pub poll_every: Duration,
     /// The form of the result.
     pub format: Format,
     /// When colours are used.
@@ -107,6 +111,7 @@ impl Settings {
             audit_log: file.audit_log.unwrap_or_else(|| PathBuf::from(DEFAULT_AUDIT_LOG)),
             tool_timeout: file.tool_timeout.unwrap_or(DEFAULT_TOOL_TIMEOUT),
             full_look_every: file.full_look.unwrap_or(DEFAULT_FULL_LOOK),
+            poll_every: file.poll.unwrap_or(DEFAULT_POLL),
             format: args.format,
             color: args.color,
             verbosity: match (args.quiet, args.verbose) {

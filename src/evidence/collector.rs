@@ -7,8 +7,9 @@
 
 use super::pending::{Committed, Pending};
 use super::{EvidenceError, audit_control};
-use crate::netlink::nft::{self, NFGENMSG};
-use crate::netlink::{self, Attrs, Malformed, whole_datagram};
+use crate::collect::transactions::{self, Commit};
+use crate::netlink::nft;
+use crate::netlink::{self, Malformed, whole_datagram};
 use crate::sys::netns::{Netns, NetnsError};
 use chrono::Utc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -27,8 +28,6 @@ use std::time::{Duration, Instant};
 
 /// AUDIT_NLGRP_READLOG, as a bit of `nl_groups`.
 const READLOG: u32 = 1;
-/// NFNLGRP_NFTABLES (7), as a bit of `nl_groups`.
-const NFTABLES: u32 = 1 << 6;
 /// 64 MB: what lost nothing with a reader stalled for 1.5 s under 44,000 messages.
 const RECEIVE_BUFFER: usize = 64 << 20;
 /// How long a stop or settle waits for the audit records of commits already seen.
@@ -163,7 +162,7 @@ fn inside<T: Send>(
 fn open_nftables() -> Result<OwnedFd, Errno> {
     let (family, flags) = (AddressFamily::NETLINK, SocketFlags::CLOEXEC);
     let socket = rustix::net::socket_with(family, SocketType::RAW, flags, Some(NETFILTER))?;
-    rustix::net::bind(&socket, &SocketAddrNetlink::new(0, NFTABLES))?;
+    rustix::net::bind(&socket, &SocketAddrNetlink::new(0, nft::GROUP))?;
     Ok(socket)
 }
 
@@ -305,17 +304,8 @@ impl Worker {
 }
 
 fn committed(payload: &[u8]) -> Option<Committed> {
-    let attrs = Attrs(payload.get(NFGENMSG..)?);
-    let generation = attrs.find(nft::GEN_ID)?.be32()?;
-    let thread = attrs.find(nft::GEN_PROC_PID)?.be32()?;
-    Some(Committed { generation, thread, process: process_of(thread) })
-}
-
-/// The process of a thread that is still there.
-fn process_of(thread: u32) -> Option<u32> {
-    let status = std::fs::read(format!("/proc/{thread}/status")).ok()?;
-    let line = status.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"Tgid:"))?;
-    std::str::from_utf8(line).ok()?.trim().parse().ok()
+    let Commit { generation, thread, .. } = transactions::committed(payload)?;
+    Some(Committed { generation, thread, process: transactions::process_of(thread) })
 }
 
 fn is_thread_of(process: u32, thread: u32) -> bool {

@@ -56,6 +56,8 @@ pub struct Message<'a> {
     pub flags: u16,
     /// `nlmsg_seq`.
     pub sequence: u32,
+    /// `nlmsg_pid`: the port of the socket that asked; 0 is the kernel.
+    pub port: u32,
     /// What follows the header.
     pub payload: &'a [u8],
 }
@@ -88,6 +90,7 @@ pub fn whole_datagram(bytes: &[u8]) -> Option<Message<'_>> {
         kind: u16::from_ne_bytes([header[4], header[5]]),
         flags: u16::from_ne_bytes([header[6], header[7]]),
         sequence: u32::from_ne_bytes([header[8], header[9], header[10], header[11]]),
+        port: u32::from_ne_bytes([header[12], header[13], header[14], header[15]]),
         payload,
     })
 }
@@ -110,6 +113,11 @@ impl<'a> Attr<'a> {
     /// A big-endian 32-bit number, as nf_tables uses for all its numbers.
     pub fn be32(&self) -> Option<u32> {
         Some(u32::from_be_bytes(self.payload.try_into().ok()?))
+    }
+
+    /// A big-endian 64-bit number, such as a handle.
+    pub fn be64(&self) -> Option<u64> {
+        Some(u64::from_be_bytes(self.payload.try_into().ok()?))
     }
 
     /// A string, without its terminating zero.

@@ -14,20 +14,34 @@ pub mod msg {
     #![allow(missing_docs)]
     pub const NEWTABLE: u8 = 0;
     pub const GETTABLE: u8 = 1;
+    pub const DELTABLE: u8 = 2;
     pub const NEWCHAIN: u8 = 3;
     pub const GETCHAIN: u8 = 4;
+    pub const DELCHAIN: u8 = 5;
     pub const NEWRULE: u8 = 6;
     pub const GETRULE: u8 = 7;
+    pub const DELRULE: u8 = 8;
     pub const NEWSET: u8 = 9;
     pub const GETSET: u8 = 10;
+    pub const DELSET: u8 = 11;
     pub const NEWSETELEM: u8 = 12;
     pub const GETSETELEM: u8 = 13;
+    pub const DELSETELEM: u8 = 14;
     pub const NEWGEN: u8 = 15;
     pub const GETGEN: u8 = 16;
     pub const NEWOBJ: u8 = 18;
     pub const GETOBJ: u8 = 19;
+    pub const DELOBJ: u8 = 20;
     pub const NEWFLOWTABLE: u8 = 22;
     pub const GETFLOWTABLE: u8 = 23;
+    pub const DELFLOWTABLE: u8 = 24;
+    pub const DESTROYTABLE: u8 = 26;
+    pub const DESTROYCHAIN: u8 = 27;
+    pub const DESTROYRULE: u8 = 28;
+    pub const DESTROYSET: u8 = 29;
+    pub const DESTROYSETELEM: u8 = 30;
+    pub const DESTROYOBJ: u8 = 31;
+    pub const DESTROYFLOWTABLE: u8 = 32;
 }
 
 /// `NFTA_LIST_ELEM`.
@@ -36,6 +50,10 @@ pub const LIST_ELEM: u16 = 1;
 pub const GEN_ID: u16 = 1;
 /// `NFTA_GEN_PROC_PID`, a thread's id.
 pub const GEN_PROC_PID: u16 = 2;
+/// `NFTA_GEN_PROC_NAME`, that thread's name.
+pub const GEN_PROC_NAME: u16 = 3;
+/// `NFNLGRP_NFTABLES` (linux/netfilter/nfnetlink.h), as a bit of `nl_groups`.
+pub const GROUP: u32 = 1 << 6;
 
 /// `enum nft_table_attributes`.
 pub mod table {
