@@ -279,6 +279,7 @@ impl Live {
             audit_log: self.repo.path().to_owned(),
             tool_timeout: Duration::from_secs(30),
             full_look_every: Duration::from_secs(3600),
+            poll_every: Duration::from_secs(60),
             format: Format::Text,
             color: ColorChoice::Never,
             verbosity: Verbosity::Normal,
