@@ -45,8 +45,10 @@ pub fn run(settings: Settings, args: &GlobalArgs, output: &mut Output) -> anyhow
 /// Until there may be an order, or until `end`.
 fn wait(service: &Service, end: Instant) -> anyhow::Result<()> {
     let left = end.saturating_duration_since(Instant::now());
-    let timeout =
-        Timespec { tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() };
+    let timeout = Timespec {
+        tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: left.subsec_nanos().into(),
+    };
     match poll(&mut [PollFd::new(service, PollFlags::IN)], Some(&timeout)) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(std::io::Error::from(error).into()),

@@ -241,7 +241,10 @@ mod tests {
             error(b"tool_timeout_seconds = 0"),
             "c.toml:1: tool_timeout_seconds: 0 is not between 1 and 3600"
         );
-        assert_eq!(error(b"[watch]\npoll_seconds = 0"), "c.toml:2: poll_seconds: 0 is not between 1 and 3600");
+        assert_eq!(
+            error(b"[watch]\npoll_seconds = 0"),
+            "c.toml:2: poll_seconds: 0 is not between 1 and 3600"
+        );
         assert!(error(b"host = '../x'").starts_with("c.toml:1: host: \"../x\" cannot be used"));
     }
 

@@ -25,8 +25,7 @@ impl Signals {
         let (woken, wake) = UnixStream::pair()?;
         woken.set_nonblocking(true)?;
         let (stop, reload) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let mut signals =
-            Self { woken, stop, reload, on_terminal: has_terminal(), registered: Vec::new() };
+        let mut signals = Self { woken, stop, reload, on_terminal: has_terminal(), registered: Vec::new() };
         let asked_before = Arc::new(AtomicBool::new(false));
         // Actions run in the order of their registration: the flag is up before the byte is there.
         for signal in [SIGTERM, SIGINT] {

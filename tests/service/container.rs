@@ -77,7 +77,9 @@ impl Tree {
         }
         let etc = FROM_HOST.map(|name| Path::new("/etc").join(name));
         let there = etc.iter().filter(|path| path.exists());
-        assert!(Command::new("/bin/cp").arg("-a").args(there).arg(tree.path("etc")).status().unwrap().success());
+        assert!(
+            Command::new("/bin/cp").arg("-a").args(there).arg(tree.path("etc")).status().unwrap().success()
+        );
         symlink("/usr/lib/os-release", tree.path("etc/os-release")).unwrap();
         tree.write("etc/machine-id", "5f77d21f4f1d4f0e8a3c2b1a09f8e7d6\n");
         tree.write("etc/hostname", "db-01\n");

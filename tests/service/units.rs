@@ -39,7 +39,8 @@ fn no_line_of_a_unit_is_unknown_to_systemd() {
     for drop_in in ["legacy", "alerts"] {
         let into = dir.path().join("fwdrift-.service.d");
         std::fs::create_dir_all(&into).unwrap();
-        std::fs::copy(shipped(&format!("fwdrift-{drop_in}.conf")), into.join(format!("{drop_in}.conf"))).unwrap();
+        std::fs::copy(shipped(&format!("fwdrift-{drop_in}.conf")), into.join(format!("{drop_in}.conf")))
+            .unwrap();
     }
     for unit in ["fwdrift-record.timer", "fwdrift-watch.service"] {
         let file = dir.path().join(unit);
