@@ -5,14 +5,12 @@
 
 use super::arptables;
 use super::include::{self, IncludeError};
-use super::layout::{Role, captured_text, loadable, read_exact, role, text_path};
-use super::{context, ipset};
+use super::layout::{Role, role};
+use super::{context, exact, ipset};
 use crate::collect::{self, CollectError, nftables};
 use crate::decode::{self, DecodeError};
-use crate::model::{Backend, Capture, Family, Files, Item, RawMessage, Ruleset};
-use crate::netlink::Attrs;
-use crate::netlink::nft::{msg, table};
-use crate::normalise::{NormaliseError, normalise};
+use crate::model::{Backend, Capture, Family, Files};
+use crate::normalise::NormaliseError;
 use crate::sys::netns::{Netns, NetnsError};
 use crate::sys::socket::Socket;
 use crate::tool::{Output, Tool, ToolError};
@@ -96,7 +94,7 @@ pub fn compile(files: &Files, interfaces: &BTreeMap<u32, Vec<u8>>) -> Result<Cap
     if files.keys().all(|path| says_nothing(path)) {
         return Err(CompileError::Empty);
     }
-    let exact = exact_tables(files)?;
+    let exact = exact::forms(files)?;
     let prepared = include::materialise(files).map_err(|error| match error {
         include::MaterialiseError::Include(error) => CompileError::Include(error),
         include::MaterialiseError::Io(error) => CompileError::Scratch(error),
@@ -108,7 +106,7 @@ pub fn compile(files: &Files, interfaces: &BTreeMap<u32, Vec<u8>>) -> Result<Cap
     capture.sysctl = context::read(files, Backend::Sysctl)?;
     capture.bpf = context::read(files, Backend::Bpf)?;
     for (_, replacement) in exact.into_values() {
-        substitute(&mut capture, replacement);
+        exact::substitute(&mut capture, replacement);
     }
     Ok(capture)
 }
@@ -136,50 +134,8 @@ fn read(netns: &Netns) -> Result<Capture, CompileError> {
     }
 }
 
-/// Captured tables and sets with an exact form whose listing is the text in the file: path of the text to the
-/// exact capture. Where a person changed the text, the text is the truth and the exact form is void.
-fn exact_tables(files: &Files) -> Result<BTreeMap<String, (String, Capture)>, CompileError> {
-    let mut found = BTreeMap::new();
-    for (path, content) in files.iter().filter(|(path, _)| role(path) == Role::Exact) {
-        let text_path = text_path(path);
-        let Some(text) = files.get(&text_path).and_then(|content| captured_text(content)) else { continue };
-        let capture = read_exact(content).ok_or_else(|| CompileError::Exact(path.clone()))?;
-        let ruleset = normalise(&capture)?;
-        // A set that no tool could show has a text that says nothing, and that another host says in other words.
-        let is_mute = path.starts_with("ipset/") && text.lines().all(|line| line.starts_with('#'));
-        if is_mute || listing_of(&ruleset)? == text {
-            found.insert(text_path, (path.clone(), capture));
-        }
-    }
-    Ok(found)
-}
-
-/// The text that stands in the file beside an exact form.
-pub fn listing_of(ruleset: &Ruleset) -> Result<String, DecodeError> {
-    let items: BTreeSet<Item> = ruleset.tables.keys().map(|key| Item::Table(key.clone())).collect();
-    let texts = decode::decode(ruleset, &items)?;
-    Ok(texts.into_values().map(|text| loadable(&text.text)).collect::<Vec<_>>().join("\n"))
-}
-
-/// Takes the exact table in place of one of the same name.
-fn substitute(capture: &mut Capture, exact: Capture) {
-    let of_table = |message: &RawMessage| {
-        // Every message but NEWTABLE has the table's name under the same number, 1.
-        Attrs(&message.attrs).find(table::NAME).map(|name| (message.family, name.string().to_vec()))
-    };
-    let replaced: BTreeSet<_> =
-        exact.messages.iter().filter(|m| m.kind == msg::NEWTABLE).filter_map(of_table).collect();
-    capture.messages.retain(|message| !of_table(message).is_some_and(|table| replaced.contains(&table)));
-    capture.messages.extend(exact.messages);
-    capture.interfaces.extend(exact.interfaces);
-}
-
 /// Runs the tools, in the scratch namespace: the sets of ipset first, as rules of iptables name them.
-fn load_all(
-    files: &Files,
-    exact: &BTreeMap<String, (String, Capture)>,
-    directory: &Path,
-) -> Result<(), CompileError> {
+fn load_all(files: &Files, exact: &exact::Forms, directory: &Path) -> Result<(), CompileError> {
     ipset::load(files, exact)?;
     for path in files.keys().filter(|path| role(path) == Role::Nft && !exact.contains_key(*path)) {
         let tool = Tool::find("nft").map_err(CompileError::Tool)?;

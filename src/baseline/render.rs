@@ -9,6 +9,7 @@ use super::layout::{
     Role, captured, captured_set, commented, context_path, exact, iptables_path, loadable, role, set_stem,
     table_stem,
 };
+use super::portable::portable;
 use crate::compare;
 use crate::decode::{self, DecodeError};
 use crate::model::{Backend, Capture, Family, Files, Item, Name, Ruleset, Table, TableKey, Text};
@@ -193,7 +194,8 @@ fn write(ruleset: &Ruleset, texts: &BTreeMap<Item, Text>, needs_exact: &NeedsExa
             continue;
         }
         let stem = table_stem(key);
-        let listing = if is_save { commented(&text.text) } else { loadable(&text.text) };
+        let listing =
+            if is_save { commented(&text.text) } else { portable(&loadable(&text.text)).into_owned() };
         files.insert(format!("{stem}.nft"), captured(&listing));
         if needs_exact.tables.contains(key) {
             let messages = denormalise(key, table);

@@ -5,6 +5,7 @@
 //! exactly like that gives nothing, and the file is written anew.
 
 use super::layout::{captured, captured_text};
+use super::portable::portable;
 use crate::model::{Chain, Digest, Name, Table};
 use std::collections::HashMap;
 
@@ -41,7 +42,9 @@ pub fn splice(
             old.rules.iter().zip(lines.get(start..end)?).map(|(rule, line)| (rule.digest, line)).collect();
         let line = |(place, digest): (usize, Digest)| match known.get(&digest) {
             Some(line) => Some((*line).clone()),
-            None => text(name, place).filter(|text| is_one_line(text)).map(|text| format!("\t\t{text}")),
+            None => text(name, place)
+                .filter(|text| is_one_line(text))
+                .map(|text| format!("\t\t{}", portable(&text))),
         };
         let new: Vec<String> = digests(new).into_iter().enumerate().map(line).collect::<Option<_>>()?;
         lines.splice(start..end, new);

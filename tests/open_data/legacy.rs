@@ -55,13 +55,8 @@ const BATTERY: [(&str, Edit); 13] = [
 pub fn examine(entry: &Entry) -> Claims {
     let live = Live::load(entry)?;
     let mut outcomes = Vec::new();
-    match live.init() {
-        Ok(_) => {}
-        // The sets are not part of the baseline, and without them its rules do not load.
-        Err(error) if entry.needs_ipsets() && error.contains("doesn't exist") => {
-            return Some((false, vec![("legacy: init, check", Outcome::NotApplicable)]));
-        }
-        Err(error) => return Some((false, vec![("legacy: init, check", Outcome::Wrong(error))])),
+    if let Err(error) = live.init() {
+        return Some((false, vec![("legacy: init, check", Outcome::Wrong(error))]));
     }
     let mut check = |name: &'static str| match live.check() {
         Ok((result, approved)) => {

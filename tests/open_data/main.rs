@@ -138,8 +138,6 @@ fn examine(entry: &Entry) -> Claims {
             live.reload();
         }
         match live.keep(approved) {
-            // The sets that its rules name are still there.
-            Err(_) if live.entry.needs_ipsets() => return Some((exact, outcomes)),
             Ok(()) => outcomes.push(("made anew over netlink", in_sync_by_bytes(&live))),
             Err(error) => {
                 outcomes.push(("made anew over netlink", Outcome::Wrong(error)));
@@ -176,10 +174,6 @@ fn from_json(entry: &Entry) -> Option<(&'static str, Outcome)> {
 
 /// All mutations, one at a time.
 fn battery(live: &Live, base: &Listing, outcomes: &mut Vec<(&'static str, Outcome)>) {
-    // What ipset holds is not in the scratch namespaces in which rules are decoded.
-    if live.entry.needs_ipsets() {
-        return;
-    }
     for (name, mutation) in mutate::ALL {
         let before = live.restore();
         let expected = mutation(live, &before).map(|expected| (expected, live.listing()));

@@ -46,12 +46,6 @@ impl Entry {
         text.path.is_file().then_some(text)
     }
 
-    /// Whether it looks up sets that ipset must have made.
-    pub fn needs_ipsets(&self) -> bool {
-        let text = std::fs::read(&self.path).unwrap_or_default();
-        !ipsets(&String::from_utf8_lossy(&text)).is_empty()
-    }
-
     /// Whether x_tables holds it, and not nf_tables.
     pub fn is_legacy(&self) -> bool {
         matches!(self.loader, Loader::Restore(program) if program.contains("legacy"))

@@ -122,7 +122,12 @@ fn save_and_restore(live: &Live) -> Result<(), String> {
 /// A whole ruleset that is approved: saved and restored, it is in sync.
 pub fn whole(live: &Live) -> Outcome {
     match save_and_restore(live) {
-        Ok(()) => check(live),
+        Ok(()) => {
+            if !live.entry.is_legacy() {
+                live.add_expiring(None);
+            }
+            check(live)
+        }
         // What the tool does not load again is no matter of ours.
         Err(_) => Outcome::NotApplicable,
     }

@@ -103,14 +103,17 @@ fn revision_of_tool(type_name: &[u8]) -> Option<u8> {
 }
 
 /// Empty sets with these names, for rules that need them to exist; gives their indices. Rules name sets of any type,
-/// but iptables asks for one of its own family, and a `list:set` is of none.
+/// but iptables asks for one of its own family, and a `list:set` is of none. A set that is there is left as it is.
 pub fn stand_ins(names: &BTreeSet<Name>) -> Result<BTreeMap<Name, u16>, DecodeError> {
     if names.is_empty() {
         return Ok(BTreeMap::new());
     }
     let mut maker = Maker::new()?;
     for name in names {
-        maker.make(name, &empty(b"list:set", 0)).map_err(|error| refused(name, error))?;
+        match maker.make(name, &empty(b"list:set", 0)) {
+            Err(SocketError::Refused(error)) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => made.map_err(|error| refused(name, error))?,
+        }
     }
     let sets = collect::ipset::capture().map_err(|error| DecodeError::Unreadable(Box::new(error.into())))?;
     Ok(ipset::names(&sets).into_iter().map(|(index, name)| (name, index)).collect())
