@@ -5,13 +5,15 @@
 //! bear the same generation. Holds both for a bounded time and number. No I/O, no clock: callers say what time it is.
 
 use super::record::{Body, EXECVE, PROCTITLE, Record, SYSCALL};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 /// How long an event without its end (EOE) may get further records: tasks without an audit context have none.
-pub(super) const QUIET: Duration = Duration::from_millis(200);
-/// How long an event waits for its generation, and a generation for its event.
-const HOLD: Duration = Duration::from_secs(5);
+const QUIET: Duration = Duration::from_millis(200);
+/// How long an event waits for its generation; no commit need wait longer for its event.
+pub(super) const HOLD: Duration = Duration::from_secs(5);
+/// How often it is tried in any case.
+const ROUNDS: u8 = 3;
 /// How many of each are held.
 const BOUND: usize = 8192;
 /// How many records of one event are kept: a commit has one a table.
@@ -69,6 +71,8 @@ struct Held {
     titled: bool,
     given: bool,
     since: Instant,
+    /// How often it was looked at.
+    rounds: u8,
 }
 
 impl Held {
@@ -83,6 +87,7 @@ impl Held {
             titled: false,
             given: false,
             since,
+            rounds: 0,
         }
     }
 
@@ -100,9 +105,9 @@ pub(super) struct Join<C> {
     events: BTreeMap<Key, Held>,
     commits: VecDeque<(Committed, C, Instant)>,
     finished: VecDeque<Vec<Message>>,
-    /// Generations whose audit event never came.
-    pub(super) unmatched: u64,
-    /// Events and generations given up because too many waited.
+    /// Commits that no longer wait, because too many did.
+    displaced: Vec<(Committed, C, Instant)>,
+    /// Events given up because too many waited.
     pub(super) dropped: u64,
 }
 
@@ -113,7 +118,7 @@ impl<C> Default for Join<C> {
             events: BTreeMap::new(),
             commits: VecDeque::new(),
             finished: VecDeque::new(),
-            unmatched: 0,
+            displaced: Vec::new(),
             dropped: 0,
         }
     }
@@ -128,9 +133,10 @@ impl<C> Join<C> {
         let moved = if is_filters { self.others.remove(&key) } else { None };
         let there = self.events.contains_key(&key);
         let side = if is_filters || there { &mut self.events } else { &mut self.others };
-        if !side.contains_key(&key) && side.len() >= BOUND && side.pop_first().is_some() {
-            self.dropped += u64::from(is_filters);
+        if side.len() >= BOUND && !side.contains_key(&key) {
+            self.make_room(is_filters || there);
         }
+        let side = if is_filters || there { &mut self.events } else { &mut self.others };
         let held = side.entry(key).or_insert_with(|| moved.unwrap_or_else(|| Held::new(now)));
         held.is_filters |= is_filters;
         held.is_of_use |= message.0 == EXECVE;
@@ -155,6 +161,24 @@ impl<C> Join<C> {
         }
     }
 
+    /// Gives up the oldest events, but not those that a commit waits for, as long as there are others.
+    fn make_room(&mut self, is_filters: bool) {
+        if !is_filters {
+            self.others.pop_first();
+            return;
+        }
+        let wanted: HashSet<u32> = self.commits.iter().map(|(commit, ..)| commit.generation).collect();
+        let is_wanted = |held: &Held| held.claims.iter().any(|(generation, _)| wanted.contains(generation));
+        let unwanted = self.events.iter().filter(|(_, held)| !is_wanted(held)).map(|(key, _)| *key);
+        // Several at once: the search is long.
+        let mut given_up: Vec<Key> = unwanted.take(BOUND / 16).collect();
+        if given_up.is_empty() {
+            given_up.extend(self.events.keys().next());
+        }
+        self.dropped += given_up.len() as u64;
+        given_up.iter().for_each(|key| drop(self.events.remove(key)));
+    }
+
     /// An event that no commit will be joined with.
     fn retire(&mut self, key: Key, is_filters: bool) {
         let side = if is_filters { &mut self.events } else { &mut self.others };
@@ -169,8 +193,10 @@ impl<C> Join<C> {
 
     /// Takes one commit of the watched namespace.
     pub(super) fn commit(&mut self, commit: Committed, kept: C, now: Instant) {
-        if self.commits.len() >= BOUND && self.commits.pop_front().is_some() {
-            self.dropped += 1;
+        if self.commits.len() >= BOUND
+            && let Some(oldest) = self.commits.pop_front()
+        {
+            self.displaced.push(oldest);
         }
         self.commits.push_back((commit, kept, now));
     }
@@ -231,11 +257,13 @@ impl<C> Join<C> {
         self.finished.drain(..)
     }
 
-    /// Takes back the commits that have waited for so long.
-    pub(super) fn overdue(&mut self, now: Instant, patience: Duration) -> Vec<(Committed, C)> {
-        let waited = |since: Instant| now.duration_since(since) >= patience;
-        let late = self.commits.iter().take_while(|(_, _, since)| waited(*since)).count();
-        self.commits.drain(..late).map(|(commit, kept, _)| (commit, kept)).collect()
+    /// Takes back the commits that have waited long enough, and those for which there was no room; each commit is either
+    /// joined or given back here, with the time since when it waited.
+    pub(super) fn overdue(&mut self, is_late: impl Fn(&C, Instant) -> bool) -> Vec<(Committed, C, Instant)> {
+        let late = self.commits.iter().take_while(|(_, kept, since)| is_late(kept, *since)).count();
+        let mut overdue = std::mem::take(&mut self.displaced);
+        overdue.extend(self.commits.drain(..late));
+        overdue
     }
 
     fn forget(&mut self, now: Instant) {
@@ -247,8 +275,12 @@ impl<C> Join<C> {
         let events: Vec<_> = self.events.iter().filter(without_claims).filter_map(quiet).collect();
         others.into_iter().for_each(|key| self.retire(key, false));
         events.into_iter().for_each(|key| self.retire(key, true));
-        self.events.retain(|_, held| age(held) < HOLD);
-        self.unmatched += self.overdue(now, HOLD).len() as u64;
+        // A commit is announced before its record is written, and told of before records are taken: an event that no
+        // commit has joined by the second time is another namespace's.
+        self.events.retain(|_, held| {
+            held.rounds = held.rounds.saturating_add(1);
+            age(held) < HOLD && (held.rounds <= ROUNDS || age(held) < QUIET || held.given)
+        });
     }
 
     /// Whether nothing waits at all.
@@ -261,14 +293,9 @@ impl<C> Join<C> {
         self.commits.len()
     }
 
-    /// What was kept with the first of them.
-    pub(super) fn first_waiting(&self) -> Option<&C> {
-        self.commits.front().map(|(_, kept, _)| kept)
-    }
-
-    /// Since when the first of them waits.
-    pub(super) fn waiting_since(&self) -> Option<Instant> {
-        self.commits.front().map(|(_, _, since)| *since)
+    /// What was kept with the first of them, and since when it waits.
+    pub(super) fn first_waiting(&self) -> Option<(&C, Instant)> {
+        self.commits.front().map(|(_, kept, since)| (kept, *since))
     }
 
     /// When the next event about a packet filter will be taken as whole, though its end has not come.
@@ -347,8 +374,8 @@ mod tests {
         join.commit(committed(3, 77, Some(77)), (), now);
         assert_eq!(ready(&mut join, now), 0);
         assert_eq!(ready(&mut join, now + HOLD), 0);
+        assert_eq!(join.overdue(|(), since| now + HOLD >= since + HOLD).len(), 2);
         assert!(join.is_idle());
-        assert_eq!(join.unmatched, 2);
     }
 
     #[test]
@@ -445,10 +472,30 @@ mod tests {
         let mut join = Join::default();
         join.commit(committed(2, 77, None), "first", now);
         join.commit(committed(3, 77, None), "second", now + QUIET);
-        assert_eq!(join.waiting_since(), Some(now));
-        let late = join.overdue(now + QUIET, QUIET);
-        assert_eq!(late, [(committed(2, 77, None), "first")]);
-        assert_eq!((join.commits_waiting(), join.unmatched), (1, 0));
+        assert_eq!(join.first_waiting(), Some((&"first", now)));
+        let late = join.overdue(|_, since| now + QUIET >= since + QUIET);
+        assert_eq!(late, [(committed(2, 77, None), "first", now)]);
+        assert_eq!(join.commits_waiting(), 1);
+    }
+
+    #[test]
+    fn a_flood_of_other_namespaces_drives_no_event_out_that_a_commit_waits_for() {
+        let now = Instant::now();
+        let mut join = Join::default();
+        join.commit(committed(2, 77, None), (), now);
+        take(&mut join, 1325, CFG, now);
+        for serial in 0..(3 * BOUND) {
+            let message = format!(
+                "audit(1795179313.000:{serial}): table=a:9 family=1 entries=1 op=nft_x pid=7 comm=\"n\""
+            );
+            take(&mut join, 1325, message.as_bytes(), now);
+        }
+        take(&mut join, 1320, END, now);
+        assert_eq!((ready(&mut join, now), join.events.len() <= BOUND), (1, true));
+        for _ in 0..ROUNDS {
+            ready(&mut join, now + QUIET);
+        }
+        assert!(join.is_idle(), "events of other namespaces are not held for long");
     }
 
     #[test]
@@ -468,6 +515,7 @@ mod tests {
             take(&mut join, 1325, message.as_bytes(), now);
             join.commit(committed(9, 9, None), (), now);
         }
-        assert_eq!((join.events.len(), join.commits.len(), join.dropped), (BOUND, BOUND, 20));
+        assert!(join.events.len() <= BOUND && join.commits.len() == BOUND && join.dropped >= 10);
+        assert_eq!(join.overdue(|(), _| false).len(), 10, "no commit is forgotten");
     }
 }
