@@ -39,6 +39,8 @@ const BOUND: usize = 1024;
 /// Processes that change the firewall again and again are not looked at anew each time.
 const REMEMBERED: usize = 64;
 const FRESH: Duration = Duration::from_secs(1);
+/// How old the count of tasks may be where it is not likely to be needed.
+const RECENT: Duration = Duration::from_millis(500);
 
 /// The author of one transaction.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,8 +69,9 @@ pub struct Witness {
     sights: VecDeque<(Arc<Sight>, Instant)>,
     /// Before this, since boot, every transaction has been told of.
     told_until: Duration,
-    /// How many tasks had ever been started at `told_until`, where that is needed.
+    /// How many tasks had ever been started, at `told_until` or not long before.
     forks: Option<u64>,
+    forks_counted: Option<Instant>,
     gaps: Vec<Gap>,
 }
 
@@ -97,6 +100,7 @@ impl Witness {
             sights: VecDeque::new(),
             told_until: since_boot(),
             forks: None,
+            forks_counted: None,
             gaps,
         };
         witness.follow_processes(now);
@@ -141,7 +145,7 @@ impl Witness {
             follower.forget(oldest.min(self.told_until));
         }
         self.told_until = told_until;
-        self.forks = self.proc.as_ref().filter(|_| !self.auditing.is_whole(now)).and_then(Proc::forks);
+        self.count_forks(now);
     }
 
     /// The authors that are certain by now, or will never be.
@@ -275,6 +279,16 @@ impl Witness {
         }
         self.sights.push_back((Arc::clone(&sight), now));
         Some(sight)
+    }
+
+    /// Seldom while audit is all that is needed: it takes a moment on machines with many interrupts.
+    fn count_forks(&mut self, now: Instant) {
+        let is_recent = |counted: Instant| now.saturating_duration_since(counted) < RECENT;
+        if self.auditing.is_whole(now) && self.forks_counted.is_some_and(is_recent) {
+            return;
+        }
+        self.forks_counted = Some(now);
+        self.forks = self.proc.as_ref().and_then(Proc::forks);
     }
 
     fn may_have_come_round(&self) -> bool {
