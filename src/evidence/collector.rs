@@ -5,7 +5,7 @@
 //! of other namespaces are never written. x_tables records name neither namespace nor generation, so they
 //! aren't written either. Must not turn auditing on or off: that is [`super::enable_guard`]'s.
 
-use super::join::{Committed, Join, Message};
+use super::join::{Committed, HOLD, Join, Message};
 use super::namespaces::{in_first, inside};
 use super::record::{self, Body};
 use super::{EvidenceError, READLOG};
@@ -38,7 +38,7 @@ pub struct CollectorReport {
     /// Commits of the watched namespace whose audit event never came: auditing was off, or a short-lived
     /// thread's process could not be told.
     pub unmatched: u64,
-    /// Events and commits given up because too many waited.
+    /// Events given up because too many waited.
     pub dropped: u64,
     /// How often messages were lost: the kernel said so for a full buffer (ENOBUFS), or one came cut.
     pub overflows: u64,
@@ -247,6 +247,8 @@ impl Worker {
         }
         // Nobody reads here what was joined with no commit.
         drop(self.join.finished());
+        let now = Instant::now();
+        self.report.unmatched += self.join.overdue(|(), since| now >= since + HOLD).len() as u64;
         Ok(())
     }
 
@@ -268,7 +270,7 @@ impl Worker {
         self.note("type=DAEMON_END", "op=terminate res=success")?;
         let waiting = self.join.commits_waiting() as u64;
         Ok(CollectorReport {
-            unmatched: self.join.unmatched + waiting,
+            unmatched: self.report.unmatched + waiting,
             dropped: self.join.dropped,
             ..self.report
         })

@@ -5,13 +5,15 @@
 //! bear the same generation. Holds both for a bounded time and number. No I/O, no clock: callers say what time it is.
 
 use super::record::{Body, EXECVE, PROCTITLE, Record, SYSCALL};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 /// How long an event without its end (EOE) may get further records: tasks without an audit context have none.
-pub(super) const QUIET: Duration = Duration::from_millis(200);
-/// How long an event waits for its generation, and a generation for its event.
-const HOLD: Duration = Duration::from_secs(5);
+const QUIET: Duration = Duration::from_millis(200);
+/// How long an event waits for its generation; no commit need wait longer for its event.
+pub(super) const HOLD: Duration = Duration::from_secs(5);
+/// How often it is tried in any case.
+const ROUNDS: u8 = 3;
 /// How many of each are held.
 const BOUND: usize = 8192;
 /// How many records of one event are kept: a commit has one a table.
@@ -69,6 +71,8 @@ struct Held {
     titled: bool,
     given: bool,
     since: Instant,
+    /// How often it was looked at.
+    rounds: u8,
 }
 
 impl Held {
@@ -83,6 +87,7 @@ impl Held {
             titled: false,
             given: false,
             since,
+            rounds: 0,
         }
     }
 
@@ -100,9 +105,9 @@ pub(super) struct Join<C> {
     events: BTreeMap<Key, Held>,
     commits: VecDeque<(Committed, C, Instant)>,
     finished: VecDeque<Vec<Message>>,
-    /// Generations whose audit event never came.
-    pub(super) unmatched: u64,
-    /// Events and generations given up because too many waited.
+    /// Commits that no longer wait, because too many did.
+    displaced: Vec<(Committed, C, Instant)>,
+    /// Events given up because too many waited.
     pub(super) dropped: u64,
 }
 
@@ -113,7 +118,7 @@ impl<C> Default for Join<C> {
             events: BTreeMap::new(),
             commits: VecDeque::new(),
             finished: VecDeque::new(),
-            unmatched: 0,
+            displaced: Vec::new(),
             dropped: 0,
         }
     }
@@ -128,9 +133,10 @@ impl<C> Join<C> {
         let moved = if is_filters { self.others.remove(&key) } else { None };
         let there = self.events.contains_key(&key);
         let side = if is_filters || there { &mut self.events } else { &mut self.others };
-        if !side.contains_key(&key) && side.len() >= BOUND && side.pop_first().is_some() {
-            self.dropped += u64::from(is_filters);
+        if side.len() >= BOUND && !side.contains_key(&key) {
+            self.make_room(is_filters || there);
         }
+        let side = if is_filters || there { &mut self.events } else { &mut self.others };
         let held = side.entry(key).or_insert_with(|| moved.unwrap_or_else(|| Held::new(now)));
         held.is_filters |= is_filters;
         held.is_of_use |= message.0 == EXECVE;
@@ -155,6 +161,24 @@ impl<C> Join<C> {
         }
     }
 
+    /// Gives up the oldest events, but not those that a commit waits for, as long as there are others.
+    fn make_room(&mut self, is_filters: bool) {
+        if !is_filters {
+            self.others.pop_first();
+            return;
+        }
+        let wanted: HashSet<u32> = self.commits.iter().map(|(commit, ..)| commit.generation).collect();
+        let is_wanted = |held: &Held| held.claims.iter().any(|(generation, _)| wanted.contains(generation));
+        let unwanted = self.events.iter().filter(|(_, held)| !is_wanted(held)).map(|(key, _)| *key);
+        // Several at once: the search is long.
+        let mut given_up: Vec<Key> = unwanted.take(BOUND / 16).collect();
+        if given_up.is_empty() {
+            given_up.extend(self.events.keys().next());
+        }
+        self.dropped += given_up.len() as u64;
+        given_up.iter().for_each(|key| drop(self.events.remove(key)));
+    }
+
     /// An event that no commit will be joined with.
     fn retire(&mut self, key: Key, is_filters: bool) {
         let side = if is_filters { &mut self.events } else { &mut self.others };
@@ -169,8 +193,10 @@ impl<C> Join<C> {
 
     /// Takes one commit of the watched namespace.
     pub(super) fn commit(&mut self, commit: Committed, kept: C, now: Instant) {
-        if self.commits.len() >= BOUND && self.commits.pop_front().is_some() {
-            self.dropped += 1;
+        if self.commits.len() >= BOUND
+            && let Some(oldest) = self.commits.pop_front()
+        {
+            self.displaced.push(oldest);
         }
         self.commits.push_back((commit, kept, now));
     }
@@ -231,11 +257,13 @@ impl<C> Join<C> {
         self.finished.drain(..)
     }
 
-    /// Takes back the commits that have waited for so long.
-    pub(super) fn overdue(&mut self, now: Instant, patience: Duration) -> Vec<(Committed, C)> {
-        let waited = |since: Instant| now.duration_since(since) >= patience;
-        let late = self.commits.iter().take_while(|(_, _, since)| waited(*since)).count();
-        self.commits.drain(..late).map(|(commit, kept, _)| (commit, kept)).collect()
+    /// Takes back the commits that have waited long enough, and those for which there was no room; each commit is either
+    /// joined or given back here, with the time since when it waited.
+    pub(super) fn overdue(&mut self, is_late: impl Fn(&C, Instant) -> bool) -> Vec<(Committed, C, Instant)> {
+        let late = self.commits.iter().take_while(|(_, kept, since)| is_late(kept, *since)).count();
+        let mut overdue = std::mem::take(&mut self.displaced);
+        overdue.extend(self.commits.drain(..late));
+        overdue
     }
 
     fn forget(&mut self, now: Instant) {
@@ -247,8 +275,12 @@ impl<C> Join<C> {
         let events: Vec<_> = self.events.iter().filter(without_claims).filter_map(quiet).collect();
         others.into_iter().for_each(|key| self.retire(key, false));
         events.into_iter().for_each(|key| self.retire(key, true));
-        self.events.retain(|_, held| age(held) < HOLD);
-        self.unmatched += self.overdue(now, HOLD).len() as u64;
+        // A commit is announced before its record is written, and told of before records are taken: an event that no
+        // commit has joined by the second time is another namespace's.
+        self.events.retain(|_, held| {
+            held.rounds = held.rounds.saturating_add(1);
+            age(held) < HOLD && (held.rounds <= ROUNDS || age(held) < QUIET || held.given)
+        });
     }
 
     /// Whether nothing waits at all.
@@ -261,14 +293,9 @@ impl<C> Join<C> {
         self.commits.len()
     }
 
-    /// What was kept with the first of them.
-    pub(super) fn first_waiting(&self) -> Option<&C> {
-        self.commits.front().map(|(_, kept, _)| kept)
-    }
-
-    /// Since when the first of them waits.
-    pub(super) fn waiting_since(&self) -> Option<Instant> {
-        self.commits.front().map(|(_, _, since)| *since)
+    /// What was kept with the first of them, and since when it waits.
+    pub(super) fn first_waiting(&self) -> Option<(&C, Instant)> {
+        self.commits.front().map(|(_, kept, since)| (kept, *since))
     }
 
     /// When the next event about a packet filter will be taken as whole, though its end has not come.
@@ -279,195 +306,5 @@ impl<C> Join<C> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::evidence::record::parse_message;
-
-    const CFG: &[u8] =
-        b"audit(1795179312.272:3): table=a:2 family=1 entries=1 op=nft_register_table pid=77 comm=\"nft\"";
-    const CALL: &[u8] = b"audit(1795179312.272:3): arch=c000003e syscall=46 success=yes pid=77 auid=1005 uid=0 ses=4 comm=\"nft\" exe=\"/n\"";
-    const TITLE: &[u8] = b"audit(1795179312.272:3): proctitle=6E6674";
-    const END: &[u8] = b"audit(1795179312.272:3): ";
-
-    fn committed(generation: u32, thread: u32, process: Option<u32>) -> Committed {
-        Committed { generation, thread, process }
-    }
-
-    fn take(join: &mut Join<()>, kind: u32, text: &[u8], now: Instant) {
-        join.record(parse_message(kind, text).unwrap(), (kind, text.to_vec()), now);
-    }
-
-    fn event(join: &mut Join<()>, now: Instant) {
-        take(join, 1325, CFG, now);
-        take(join, 1320, END, now);
-    }
-
-    fn ready(join: &mut Join<()>, now: Instant) -> usize {
-        join.ready(now, |_, _| false).len()
-    }
-
-    #[test]
-    fn an_event_is_joined_whichever_of_the_two_comes_first() {
-        let now = Instant::now();
-        let mut join = Join::default();
-        event(&mut join, now);
-        assert_eq!(ready(&mut join, now), 0);
-        join.commit(committed(2, 77, Some(77)), (), now);
-        assert_eq!(ready(&mut join, now), 1);
-        join.commit(committed(2, 77, Some(77)), (), now);
-        event(&mut join, now);
-        assert_eq!(ready(&mut join, now), 1);
-        assert!(join.is_idle());
-    }
-
-    #[test]
-    fn records_are_joined_in_any_order_and_between_those_of_other_events() {
-        let now = Instant::now();
-        let records: [(u32, &[u8]); 4] = [(1325, CFG), (1300, CALL), (1327, TITLE), (1320, END)];
-        for order in [[0, 1, 2, 3], [1, 0, 2, 3], [2, 1, 0, 3], [1, 2, 0, 3]] {
-            let mut join = Join::default();
-            join.commit(committed(2, 77, None), (), now);
-            for at in order {
-                let other = format!("audit(1795179312.272:{}): pid=9 auid=1 uid=0 ses=1", 10 + at);
-                take(&mut join, 1105, other.as_bytes(), now);
-                take(&mut join, records[at].0, records[at].1, now);
-            }
-            let joined = join.ready(now, |_, _| false);
-            let kinds: Vec<u32> = joined[0].records.iter().map(|(kind, _)| *kind).collect();
-            assert_eq!(kinds, order.map(|at| records[at].0), "{order:?}");
-        }
-    }
-
-    #[test]
-    fn another_namespaces_event_with_the_same_generation_is_not_joined() {
-        let now = Instant::now();
-        let mut join = Join::default();
-        event(&mut join, now);
-        join.commit(committed(2, 78, Some(78)), (), now);
-        join.commit(committed(3, 77, Some(77)), (), now);
-        assert_eq!(ready(&mut join, now), 0);
-        assert_eq!(ready(&mut join, now + HOLD), 0);
-        assert!(join.is_idle());
-        assert_eq!(join.unmatched, 2);
-    }
-
-    #[test]
-    fn of_two_claims_to_a_generation_the_one_that_the_kernel_named_counts() {
-        let now = Instant::now();
-        let mut join = Join::default();
-        let foreign =
-            String::from_utf8(CFG.to_vec()).unwrap().replace(":3)", ":2)").replace("pid=77", "pid=66");
-        take(&mut join, 1325, foreign.as_bytes(), now);
-        take(&mut join, 1320, b"audit(1795179312.272:2): ", now);
-        event(&mut join, now);
-        join.commit(committed(2, 77, Some(77)), (), now);
-        let joined = join.ready(now, |_, _| false);
-        assert_eq!((joined.len(), &joined[0].records[0].1), (1, &CFG.to_vec()));
-    }
-
-    #[test]
-    fn a_thread_is_joined_with_its_process() {
-        let now = Instant::now();
-        let mut join = Join::default();
-        event(&mut join, now);
-        join.commit(committed(2, 90, Some(77)), (), now);
-        assert_eq!(ready(&mut join, now), 1);
-        take(&mut join, 1325, CFG, now);
-        join.commit(committed(2, 90, None), (), now);
-        assert_eq!(join.ready(now + QUIET, |pid, tid| (pid, tid) == (77, 90)).len(), 1);
-    }
-
-    #[test]
-    fn an_event_without_an_end_is_taken_when_quiet() {
-        let now = Instant::now();
-        let mut join = Join::default();
-        take(&mut join, 1325, CFG, now);
-        join.commit(committed(2, 77, None), (), now);
-        assert_eq!((ready(&mut join, now), join.next_quiet()), (0, Some(now + QUIET)));
-        assert_eq!(ready(&mut join, now + QUIET), 1);
-    }
-
-    #[test]
-    fn whoever_is_in_a_hurry_does_not_wait_for_the_end() {
-        let now = Instant::now();
-        let mut join = Join::default();
-        join.commit(committed(2, 77, None), (), now);
-        take(&mut join, 1325, CFG, now);
-        take(&mut join, 1300, CALL, now);
-        assert_eq!(join.ready_early(now, |_, _| false).len(), 0);
-        take(&mut join, 1327, TITLE, now);
-        assert_eq!(ready(&mut join, now), 0);
-        assert_eq!(join.ready_early(now, |_, _| false).len(), 1);
-        take(&mut join, 1320, END, now);
-        assert!(join.is_idle());
-    }
-
-    #[test]
-    fn one_system_call_may_commit_twice() {
-        let now = Instant::now();
-        let mut join = Join::default();
-        take(&mut join, 1325, CFG, now);
-        let second = String::from_utf8(CFG.to_vec()).unwrap().replace("a:2", "a:3");
-        take(&mut join, 1325, second.as_bytes(), now);
-        take(&mut join, 1320, END, now);
-        join.commit(committed(2, 77, None), (), now);
-        let first = join.ready(now, |_, _| false);
-        assert_eq!((first.len(), first[0].again), (1, false));
-        join.commit(committed(3, 77, None), (), now);
-        let second = join.ready(now, |_, _| false);
-        assert_eq!((second.len(), second[0].again), (1, true));
-        join.commit(committed(3, 77, None), (), now);
-        assert_eq!(ready(&mut join, now), 0, "a generation is joined once");
-    }
-
-    #[test]
-    fn x_tables_and_started_programs_are_given_whole_and_the_rest_is_not_kept() {
-        let now = Instant::now();
-        let mut join = Join::default();
-        let xt = b"audit(1.000:1): table=filter family=2 entries=4 op=xt_replace pid=7 comm=\"iptables\"";
-        take(&mut join, 1325, xt, now);
-        take(&mut join, 1300, b"audit(1.000:2): arch=c000003e", now);
-        take(&mut join, 1309, b"audit(1.000:2): argc=1 a0=\"nft\"", now);
-        take(&mut join, 1300, b"audit(1.000:4): arch=c000003e", now);
-        for serial in [2, 4] {
-            take(&mut join, 1320, format!("audit(1.000:{serial}): ").as_bytes(), now);
-        }
-        let of = |join: &mut Join<()>| join.finished().map(|records| records[0].0).collect::<Vec<u32>>();
-        assert_eq!(of(&mut join), [1300]);
-        join.ready(now + QUIET, |_, _| false);
-        assert_eq!(of(&mut join), [1325], "without a system call's end it is taken when quiet");
-        assert!(join.is_idle());
-    }
-
-    #[test]
-    fn what_has_waited_too_long_is_taken_back() {
-        let now = Instant::now();
-        let mut join = Join::default();
-        join.commit(committed(2, 77, None), "first", now);
-        join.commit(committed(3, 77, None), "second", now + QUIET);
-        assert_eq!(join.waiting_since(), Some(now));
-        let late = join.overdue(now + QUIET, QUIET);
-        assert_eq!(late, [(committed(2, 77, None), "first")]);
-        assert_eq!((join.commits_waiting(), join.unmatched), (1, 0));
-    }
-
-    #[test]
-    fn what_is_held_stays_bounded_and_a_flood_of_others_drives_no_commit_out() {
-        let now = Instant::now();
-        let mut join = Join::default();
-        event(&mut join, now);
-        for serial in 0..(BOUND + 10) {
-            let other = format!("audit(2.000:{serial}): pid=1 uid=0 auid=0 ses=1");
-            take(&mut join, 1105, other.as_bytes(), now);
-        }
-        join.commit(committed(2, 77, None), (), now);
-        assert_eq!((ready(&mut join, now), join.others.len(), join.dropped), (1, BOUND, 0));
-        for serial in 0..(BOUND + 10) {
-            let message =
-                format!("audit(1.000:{serial}): table=a:2 family=1 entries=1 op=nft_x pid=7 comm=\"n\"");
-            take(&mut join, 1325, message.as_bytes(), now);
-            join.commit(committed(9, 9, None), (), now);
-        }
-        assert_eq!((join.events.len(), join.commits.len(), join.dropped), (BOUND, BOUND, 20));
-    }
-}
+#[path = "join_tests.rs"]
+mod tests;

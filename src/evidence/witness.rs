@@ -32,8 +32,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tasks::Tasks;
 
-/// How long a transaction waits for its audit record; the kernel writes it a moment after the announcement.
-const PATIENCE: Duration = Duration::from_millis(500);
 /// How long the process connector stays open after it was last needed.
 const LINGER: Duration = Duration::from_secs(60);
 /// How many events about x_tables wait to be asked for.
@@ -41,6 +39,8 @@ const BOUND: usize = 1024;
 /// Processes that change the firewall again and again are not looked at anew each time.
 const REMEMBERED: usize = 64;
 const FRESH: Duration = Duration::from_secs(1);
+/// How old the count of tasks may be where it is not likely to be needed.
+const RECENT: Duration = Duration::from_millis(500);
 
 /// The author of one transaction.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,8 +69,9 @@ pub struct Witness {
     sights: VecDeque<(Arc<Sight>, Instant)>,
     /// Before this, since boot, every transaction has been told of.
     told_until: Duration,
-    /// How many tasks had ever been started at `told_until`, where that is needed.
+    /// How many tasks had ever been started, at `told_until` or not long before.
     forks: Option<u64>,
+    forks_counted: Option<Instant>,
     gaps: Vec<Gap>,
 }
 
@@ -99,6 +100,7 @@ impl Witness {
             sights: VecDeque::new(),
             told_until: since_boot(),
             forks: None,
+            forks_counted: None,
             gaps,
         };
         witness.follow_processes(now);
@@ -122,6 +124,7 @@ impl Witness {
         let question = Question {
             thread,
             comm: transaction.comm.clone(),
+            seen_at: transaction.seen_at,
             after: self.told_until,
             read_at,
             fresh,
@@ -138,35 +141,37 @@ impl Witness {
         self.hear_audit(now);
         self.follow_processes(now);
         if let Some(follower) = &self.follower {
-            let oldest = self.join.first_waiting().map_or(told_until, |question| question.after);
+            let oldest = self.join.first_waiting().map_or(told_until, |(question, _)| question.after);
             follower.forget(oldest.min(self.told_until));
         }
         self.told_until = told_until;
-        self.forks = self.proc.as_ref().filter(|_| !self.auditing.is_whole(now)).and_then(Proc::forks);
+        self.count_forks(now);
     }
 
     /// The authors that are certain by now, or will never be.
     pub fn resolved(&mut self, now: Instant) -> Vec<Attested> {
         let joined = self.join.ready_early(now, is_thread_of);
-        let mut attested: Vec<Attested> =
+        let mut found: Vec<Attested> =
             joined.into_iter().flat_map(|joined| self.by_record(joined, now)).collect();
-        let speaks = self.auditing.is_speaking(now);
-        let left = self.join.overdue(now, if speaks { PATIENCE } else { Duration::ZERO });
-        if speaks && !left.is_empty() {
-            self.auditing.kept_silent(now, PATIENCE);
+        let auditing = &self.auditing;
+        let late = |question: &Question, since| now >= auditing.patience(now, question.seen_at, since);
+        let left = self.join.overdue(late);
+        if let Some(since) = left.first().map(|(.., since)| *since).filter(|_| self.auditing.is_speaking(now))
+        {
+            self.auditing.kept_silent(now, since);
         }
-        for (commit, question) in left {
-            let author = self.by_process(&question);
-            attested.push(Attested { generation: commit.generation, author, time: None });
-        }
+        let (commits, questions): (Vec<_>, Vec<_>) =
+            left.into_iter().map(|(commit, question, _)| (commit, question)).unzip();
+        let authors = self.by_processes(&questions);
+        found.extend(attested(&commits, authors, None));
         self.take_finished();
-        attested
+        found
     }
 
     /// When [`Self::resolved`] has to be asked again though nothing was received; `None` if nothing waits.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        let patience = if self.auditing.is_speaking(now) { PATIENCE } else { Duration::ZERO };
-        let overdue = self.join.waiting_since().map(|since| since + patience);
+        let overdue = self.join.first_waiting();
+        let overdue = overdue.map(|(question, since)| self.auditing.patience(now, question.seen_at, since));
         [overdue, self.join.next_quiet()].into_iter().flatten().min()
     }
 
@@ -203,6 +208,7 @@ impl Witness {
         let mut switched = false;
         self.auditing.receive(|auditing, message| {
             let Some(record) = record::parse_message(message.0, &message.1) else { return };
+            auditing.heard(now, record.time());
             match record.body {
                 Body::Enabled(on) => {
                     auditing.switched(on, record.time());
@@ -275,45 +281,67 @@ impl Witness {
         Some(sight)
     }
 
+    /// Seldom while audit is all that is needed: it takes a moment on machines with many interrupts.
+    fn count_forks(&mut self, now: Instant) {
+        let is_recent = |counted: Instant| now.saturating_duration_since(counted) < RECENT;
+        if self.auditing.is_whole(now) && self.forks_counted.is_some_and(is_recent) {
+            return;
+        }
+        self.forks_counted = Some(now);
+        self.forks = self.proc.as_ref().and_then(Proc::forks);
+    }
+
     fn may_have_come_round(&self) -> bool {
         let numbers = self.proc.as_ref().and_then(|proc| Some((self.forks?, proc.forks()?, proc.numbers()?)));
         numbers.is_none_or(|(before, after, numbers)| after.saturating_sub(before) >= numbers)
     }
 
     fn by_record(&mut self, joined: Joined<Question>, now: Instant) -> Vec<Attested> {
-        let Some(Subject::Filter(mut event)) = subject(&joined.records) else { return Vec::new() };
-        self.lore.complete(&mut event);
-        let committed_at = since_boot_at(event.time);
-        if event.syscall.is_none() {
-            self.auditing.told_half(now);
-        }
-        let mut attested = Vec::new();
-        for (commit, question) in joined.commits {
-            let author = if event.syscall.is_some() {
-                let proc = &self.proc;
-                let ancestry = |ppid, session| {
-                    let latest = committed_at + COARSE;
-                    let nothing = Claims::default();
-                    let found = proc.as_ref().map(|proc| proc.ancestry(ppid, session, latest, &nothing));
-                    found.unwrap_or_default()
+        let (commits, mut questions): (Vec<_>, Vec<_>) = joined.commits.into_iter().unzip();
+        let (time, authors) = match subject(&joined.records) {
+            Some(Subject::Filter(mut event)) => {
+                self.lore.complete(&mut event);
+                let committed_at = since_boot_at(event.time);
+                questions.iter_mut().for_each(|question| question.committed_at = Some(committed_at));
+                let authors = match event.syscall {
+                    Some(_) => questions
+                        .iter()
+                        .map(|question| self.by_event(&event, question, committed_at))
+                        .collect(),
+                    None => {
+                        self.auditing.told_half(now);
+                        self.by_processes(&questions)
+                    }
                 };
-                let background = background(&event, question.fresh.as_deref(), committed_at, ancestry);
-                let event = AuditEvent { background, ..event.clone() };
-                attribute::witnessed(&event, &|uid| self.people.name(uid))
-            } else {
-                self.by_process(&Question { committed_at: Some(committed_at), ..question })
-            };
-            attested.push(Attested { generation: commit.generation, author, time: Some(event.time) });
-        }
-        attested
+                (Some(event.time), authors)
+            }
+            _ => (None, self.by_processes(&questions)),
+        };
+        attested(&commits, authors, time)
     }
 
-    fn by_process(&self, question: &Question) -> Author {
-        let found = match &self.follower {
-            Some(follower) => follower.ask(question.read_at, |tasks| judge::find(question, tasks)),
-            None => judge::find(question, &Tasks::default()),
+    fn by_event(&self, event: &AuditEvent, question: &Question, committed_at: Duration) -> Author {
+        let ancestry = |ppid, session| match &self.proc {
+            Some(proc) => proc.ancestry(ppid, session, committed_at + COARSE, &Claims::default()),
+            None => Ancestry::default(),
         };
-        let ancestry = match (&found, &question.fresh, &self.proc) {
+        let background = background(event, question.fresh.as_deref(), committed_at, ancestry);
+        attribute::witnessed(&AuditEvent { background, ..event.clone() }, &|uid| self.people.name(uid))
+    }
+
+    /// Waits, if at all, once for all of them.
+    fn by_processes(&self, questions: &[Question]) -> Vec<Author> {
+        let find = |tasks: &Tasks| questions.iter().map(|question| judge::find(question, tasks)).collect();
+        let found: Vec<Found> =
+            match (&self.follower, questions.iter().map(|question| question.read_at).max()) {
+                (Some(follower), Some(read_at)) => follower.ask(read_at, find),
+                _ => find(&Tasks::default()),
+            };
+        questions.iter().zip(found).map(|(question, found)| self.by_process(question, &found)).collect()
+    }
+
+    fn by_process(&self, question: &Question, found: &Found) -> Author {
+        let ancestry = match (found, &question.fresh, &self.proc) {
             (Found::Certain { process, .. }, Some(fresh), _) if **process == fresh.process => {
                 fresh.ancestry.clone()
             }
@@ -322,7 +350,7 @@ impl Witness {
             }
             _ => Ancestry::default(),
         };
-        judge::author(question, &found, &ancestry, &self.lore, &|uid| self.people.name(uid))
+        judge::author(question, found, &ancestry, &self.lore, &|uid| self.people.name(uid))
     }
 
     /// Whole events that belong to no transaction of the watched namespace.
@@ -343,6 +371,12 @@ impl Witness {
             }
         }
     }
+}
+
+fn attested(commits: &[Committed], authors: Vec<Author>, time: Option<DateTime<Utc>>) -> Vec<Attested> {
+    let of =
+        |(commit, author): (&Committed, Author)| Attested { generation: commit.generation, author, time };
+    commits.iter().zip(authors).map(of).collect()
 }
 
 /// A gap in the evidence never alters the verdict.

@@ -5,13 +5,13 @@
 
 use super::gap;
 use crate::evidence::audit_control::{self, AuditStatus};
-use crate::evidence::join::Message;
+use crate::evidence::join::{HOLD, Message};
 use crate::evidence::namespaces::in_first;
 use crate::evidence::{EvidenceError, READLOG};
 use crate::model::Gap;
 use crate::netlink::whole_datagram;
 use crate::sys::multicast::{Multicast, Received};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::netlink::AUDIT;
 use std::time::{Duration, Instant};
@@ -20,6 +20,10 @@ use std::time::{Duration, Instant};
 const AGAIN: Duration = Duration::from_millis(200);
 /// How long a doubt lasts: whoever changes the firewall once without leaving a record may do so again.
 const DOUBT: Duration = Duration::from_secs(60);
+/// How long a transaction waits for its audit record; the kernel writes it a moment after the announcement.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How much later than the announcement that moment may be, with audit's coarse clock.
+const MOMENT: TimeDelta = TimeDelta::milliseconds(50);
 
 /// What the kernel says of auditing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +47,8 @@ pub(super) struct Auditing {
     missed: bool,
     /// When a record of a packet filter came last.
     spoke: Option<Instant>,
+    /// When anything came last, and of what time it was.
+    heard: Option<(Instant, DateTime<Utc>)>,
     /// Until when it is not relied on, after a commit without a record.
     silent_until: Option<Instant>,
     /// Until when it is not relied on to name a process's login.
@@ -64,6 +70,7 @@ impl Auditing {
             asked: None,
             missed: false,
             spoke: None,
+            heard: None,
             silent_until: None,
             partial_until: None,
             gaps: Vec::new(),
@@ -153,11 +160,17 @@ impl Auditing {
 
     fn take_status(&mut self, status: &AuditStatus) {
         self.switched(status.enabled != 0, Utc::now());
-        let before = self.lost.replace(status.lost).unwrap_or(status.lost);
+        let before = *self.lost.get_or_insert(status.lost);
         let lost = status.lost.wrapping_sub(before);
+        if status.lost < before {
+            // The counter was set to 0 (`auditctl --reset-lost`).
+            self.lost = Some(status.lost);
+            return;
+        }
         // Without auditd, the kernel also counts what nobody fetches but this group's listeners got (kernel/audit.c
-        // `kauditd_hold_skb`). The counter can be set to 0 (`auditctl --reset-lost`).
-        if status.lost > before && (status.auditd_pid != 0 || std::mem::take(&mut self.missed)) {
+        // `kauditd_hold_skb`).
+        if lost > 0 && (status.auditd_pid != 0 || std::mem::take(&mut self.missed)) {
+            self.lost = Some(status.lost);
             let reason = format!("the kernel lost {lost} audit records, until {}", at(Utc::now()));
             let hint = "a longer queue helps: `auditctl -b 8192`; see `fwdrift doctor`";
             self.gaps.push(gap("audit", reason, Some(hint.to_owned())));
@@ -179,6 +192,22 @@ impl Auditing {
         }
     }
 
+    /// Anything came.
+    pub(super) fn heard(&mut self, now: Instant, time: DateTime<Utc>) {
+        self.heard = Some((now, time));
+    }
+
+    /// Until when to wait for the record of a transaction that was announced at `seen_at`, and has waited since.
+    /// Records come in the order of time: while older ones still come, its own is yet to come.
+    pub(super) fn patience(&self, now: Instant, seen_at: DateTime<Utc>, since: Instant) -> Instant {
+        if !self.is_speaking(now) {
+            return since;
+        }
+        let behind = self.heard.filter(|(_, time)| *time < seen_at + MOMENT);
+        let lagging = behind.map_or(since, |(heard, _)| heard.min(since + HOLD - PATIENCE));
+        lagging.max(since) + PATIENCE
+    }
+
     /// A record of a packet filter came, so the kernel speaks.
     pub(super) fn spoke(&mut self, now: Instant, when: DateTime<Utc>) {
         self.spoke = Some(now);
@@ -188,12 +217,12 @@ impl Auditing {
         }
     }
 
-    /// No record came of a transaction that waited for so long. Where others came meanwhile, it is that record which
+    /// No record came of a transaction that waited since then. Where others came meanwhile, it is that record which
     /// is missing, or could not be joined; those of the next ones are still waited for.
-    pub(super) fn kept_silent(&mut self, now: Instant, patience: Duration) {
+    pub(super) fn kept_silent(&mut self, now: Instant, since: Instant) {
         self.missed = true;
         self.partial_until = Some(now + DOUBT);
-        if self.spoke.is_none_or(|spoke| now.duration_since(spoke) >= patience) {
+        if self.spoke.is_none_or(|spoke| spoke < since) {
             self.silent_until = Some(now + DOUBT);
         }
         self.ask_again(now);

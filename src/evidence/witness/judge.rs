@@ -9,6 +9,7 @@ use crate::evidence::background::{COARSE, chain};
 use crate::evidence::lore::Lore;
 use crate::evidence::process::{Ancestry, Process, Sight};
 use crate::model::{Author, Evidence};
+use chrono::{DateTime, Utc};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub(super) struct Question {
     /// The thread that NEWGEN named, and what it called itself.
     pub(super) thread: u32,
     pub(super) comm: Vec<u8>,
+    /// The clock when it was announced.
+    pub(super) seen_at: DateTime<Utc>,
     /// It was committed after this, because everything before had been heard of; and before `read_at`.
     pub(super) after: Duration,
     /// When /proc was asked, and what it said.
@@ -44,7 +47,7 @@ pub(super) enum Found {
 
 /// Finds the process.
 pub(super) fn find(question: &Question, tasks: &Tasks) -> Found {
-    let Question { thread, comm, after, read_at, fresh, came_round, committed_at } = question;
+    let Question { thread, comm, after, read_at, fresh, came_round, committed_at, .. } = question;
     // Nobody else can have had the number without being known.
     let is_complete = tasks.is_whole_since(*after) || !came_round;
     let lives = tasks.with_number(*thread, *after, *read_at);

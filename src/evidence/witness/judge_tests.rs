@@ -30,6 +30,7 @@ fn question(fresh: Option<Process>) -> Question {
     Question {
         thread: 7,
         comm: b"nft".to_vec(),
+        seen_at: DateTime::default(),
         after: ms(AFTER),
         read_at: ms(READ),
         fresh,
