@@ -75,7 +75,9 @@ pub(super) fn examine(
     let memory = remembered(repository, host)?;
     let unseen = stand_in(&mut live, &approved, &gaps);
     let context = Context::settle(list, &mut live, &mut approved, &mut gaps);
-    let Comparison { mut differences, re_encoded } = compared(&approved, &live, &known(memory.as_ref()))?;
+    let known = known(memory.as_ref()).with(cache.alike());
+    let Comparison { mut differences, re_encoded, alike } = compared(&approved, &live, &known)?;
+    cache.keep_alike(&alike);
     keep_names(&mut differences, &approved, &live, memory.as_ref());
     let (boot_id, netns_cookie) = (history::boot_id(), collect::netns_cookie(&netns));
     let look = Look { boot_id, netns_cookie, generation: rest.generation, time: captured_at };
@@ -90,7 +92,8 @@ pub(super) fn examine(
     }
     let between = match &memory {
         Some(memory) => {
-            since_then((repository, host), &cache, memory, &baseline, (&approved, &live, &context), &changes)?
+            let now = (&approved, &live, &context);
+            since_then((repository, host), (&cache, &known), memory, &baseline, now, &changes)?
         }
         None => Vec::new(),
     };
@@ -204,7 +207,7 @@ pub(super) fn stand_in(live: &mut Ruleset, approved: &Ruleset, gaps: &[Gap]) -> 
 /// The live state of the last look against the present baseline: what the baseline alone changed.
 fn since_then(
     (repository, host): (&Repository, &HostName),
-    cache: &Cache,
+    (cache, known): (&Cache, &Known),
     memory: &Memory,
     baseline: &Baseline,
     (approved, live, context): (&Ruleset, &Ruleset, &Context),
@@ -219,7 +222,7 @@ fn since_then(
     let Some((_, files)) = repository.ledger_files(host)? else { return Ok(Vec::new()) };
     let mut then = cache.loaded(&files, &live.interfaces)?;
     context.settle_past(&mut then, approved, live);
-    Ok(compared(approved, &then, &known(Some(memory)))?
+    Ok(compared(approved, &then, known)?
         .differences
         .into_iter()
         .map(|difference| difference.change)
@@ -234,9 +237,9 @@ pub(super) fn open_netns(settings: &Settings) -> Result<Netns, PipelineError> {
     netns.map_err(|error| PipelineError::Collect(error.into()))
 }
 
-/// Compares two rulesets, decoding just what differs.
+/// Compares two rulesets, decoding just what differs and is not known to mean the same.
 pub fn compared(approved: &Ruleset, live: &Ruleset, known: &Known) -> Result<Comparison, DecodeError> {
-    let unmatched = compare::unmatched(approved, live);
+    let unmatched = compare::unmatched_as(approved, live, known);
     let mut before = decode::decode(approved, &unmatched.baseline)?;
     let mut after = decode::decode(live, &unmatched.live)?;
     let mut comparison = compare::compare_as(approved, live, &before, &after, known);
