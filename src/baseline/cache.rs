@@ -5,8 +5,10 @@
 //! a baseline's git tree to the key, so that the files need not be read while nothing changes. A damaged or missing
 //! entry costs a compilation, nothing else. `check` reads the cache and never writes it.
 
+use super::alike;
 use super::compile::{CompileError, compile};
 use super::stored::{self, Stored};
+use crate::compare::{Alike, Equivalence};
 use crate::model::{Digest, Files, Ruleset};
 use crate::normalise::normalise;
 use crate::tool::locate;
@@ -17,6 +19,9 @@ use std::path::{Path, PathBuf};
 
 /// Ending of the name of a file that holds a key.
 const POINTER: &str = ".at";
+
+/// Name of the file that holds what is known to mean the same.
+const ALIKE: &str = "alike";
 
 /// How many loaded baselines are kept, and how many pointers.
 const KEPT: usize = 16;
@@ -111,6 +116,26 @@ impl Cache {
         self.keep(&self.entry(key(files, interfaces)), ruleset);
     }
 
+    /// What comparisons with the tools that are here have found to mean the same.
+    pub fn alike(&self) -> Alike {
+        Alike::new(self.equivalences())
+    }
+
+    /// Keeps what a comparison found to mean the same.
+    pub fn keep_alike(&self, found: &[Equivalence]) {
+        if self.access == Access::Read || found.is_empty() {
+            return;
+        }
+        if let Some(bytes) = alike::with(&self.equivalences(), found, tools()) {
+            self.write(&self.directory.join(ALIKE), &bytes);
+        }
+    }
+
+    fn equivalences(&self) -> Vec<Equivalence> {
+        let bytes = std::fs::read(self.directory.join(ALIKE)).unwrap_or_default();
+        if bytes.is_empty() { Vec::new() } else { alike::read(&bytes, tools()) }
+    }
+
     fn entry(&self, key: Digest) -> PathBuf {
         self.directory.join(key.to_string())
     }
@@ -155,6 +180,9 @@ impl Cache {
         let (mut entries, mut pointers) = (Vec::new(), Vec::new());
         for entry in std::fs::read_dir(&self.directory)? {
             let entry = entry?;
+            if entry.file_name() == ALIKE {
+                continue;
+            }
             let is_pointer = entry.file_name().to_string_lossy().ends_with(POINTER);
             let list = if is_pointer { &mut pointers } else { &mut entries };
             list.push((entry.metadata()?.modified()?, entry.path()));
@@ -209,6 +237,11 @@ fn surroundings() -> Vec<Vec<u8>> {
         }
     }
     parts
+}
+
+/// A digest of the same.
+fn tools() -> Digest {
+    Digest::of(surroundings().iter().map(Vec::as_slice))
 }
 
 fn kernel_release() -> Vec<u8> {

@@ -5,6 +5,7 @@
 //! (git) is `ledger`'s business.
 
 mod adopt;
+mod alike;
 mod arptables;
 mod cache;
 mod compile;

@@ -1,6 +1,7 @@
 //! A pair of objects as a change for people: its words, its source, its id. Pure.
 
-use super::{Fingerprint, Pair};
+use super::Fingerprint;
+use super::pairs::Pair;
 use crate::model::{
     Author, Backend, Change, ChangeKind, Digest, Family, Item, Name, Ruleset, Source, TableKey, Text,
 };

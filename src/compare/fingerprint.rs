@@ -2,6 +2,7 @@
 
 use super::Difference;
 use super::align::Told;
+use super::alike::Alike;
 use crate::model::{
     Backend, Chain, Change, ChangeKind, Digest, Item, ObjectKind, Ruleset, Set, Source, TableKey,
 };
@@ -28,11 +29,12 @@ impl Fingerprint {
     }
 }
 
-/// How differences of rules were told before. Often several alignments of two chains explain the same drift; then
+/// What an earlier comparison found. How differences of rules were told: often several alignments of two chains explain the same drift; then
 /// the known one is kept, so that a change keeps its name and its author when another one comes or is approved.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     chains: BTreeMap<ChainName, KnownRules>,
+    pub(super) alike: Alike,
 }
 
 /// Legacy or not, family, table, chain, as a [`Change`] names them.
@@ -54,7 +56,12 @@ impl Known {
             let name = (legacy, change.family.clone(), change.table.clone(), chain);
             chains.entry(name).or_default().told.push((change.kind, print.clone()));
         }
-        Self { chains }
+        Self { chains, alike: Alike::default() }
+    }
+
+    /// The same, and what is known to mean the same.
+    pub fn with(self, alike: Alike) -> Self {
+        Self { alike, ..self }
     }
 
     /// Says that a rule came, or went, by itself: whatever came and went beside it is another difference. Digests are in
@@ -108,7 +115,8 @@ impl KnownRules {
     }
 }
 
-fn digest(ruleset: &Ruleset, item: &Item) -> Option<Digest> {
+/// Of what an item is, in bytes.
+pub(super) fn digest(ruleset: &Ruleset, item: &Item) -> Option<Digest> {
     let table = ruleset.tables.get(item.table())?;
     Some(match item {
         Item::Table(_) => table.digest(),

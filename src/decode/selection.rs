@@ -6,7 +6,7 @@
 use crate::model::{Element, ElementKey, Item, Name, Rule, Ruleset, Table};
 use crate::netlink::nft::{elem, expr, set};
 use crate::netlink::{Attrs, nft};
-use crate::normalise::references;
+use crate::normalise::{META_INDEX_KEYS, references};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What has to be made of one table so that its wanted items can be listed.
@@ -205,9 +205,6 @@ fn devices(attrs: &[u8], hook: u16, list: u16) -> Vec<Vec<u8>> {
             .collect(),
     }
 }
-
-/// `NFT_META_IIF`, `NFT_META_OIF`, `NFT_META_SDIF` (linux/netfilter/nf_tables.h).
-const META_INDEX_KEYS: [u32; 3] = [4, 5, 33];
 
 /// The numbers in a rule that may be interface indices: all words that it compares with, if it
 /// loads an index at all. One too many costs an interface in the scratch namespace, no more.

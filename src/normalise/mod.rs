@@ -31,7 +31,10 @@ pub use denormalise::{denormalise, element_lists};
 pub use elements::{is_empty_boundary, pair as pair_elements};
 pub use follow::{Follower, Members, Unfit};
 pub use legacy::parse as parse_save;
-pub use shape::{hides_bytes, is_ebtables_policy, is_idle, is_iptables_shaped, keys_of_own_sets};
+pub use shape::{
+    META_INDEX_KEYS, hides_bytes, is_ebtables_policy, is_idle, is_iptables_shaped, keys_of_own_sets,
+    loads_interface,
+};
 
 use crate::model::{
     Backend, Capture, Chain, Digest, Family, Name, Object, Rule, Ruleset, Set, Table, TableKey,

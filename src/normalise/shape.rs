@@ -95,6 +95,22 @@ const FIB_OIFNAME: u32 = 2;
 const CT_KEY: u16 = 2;
 const FIB_RESULT: u16 = 2;
 
+/// `NFT_META_IIF`, `NFT_META_OIF`, `NFT_META_SDIF`: keys whose values are indices of interfaces.
+pub const META_INDEX_KEYS: [u32; 3] = [4, 5, 33];
+
+/// Whether a rule may hold the index of an interface, by itself or in a set that it uses.
+pub fn loads_interface(rule: &Rule) -> bool {
+    let loads = |expression: Attrs<'_>| match expression.find(expr::NAME).map(|name| name.string()) {
+        Some(b"meta") => {
+            let key = expression.find(expr::DATA).and_then(|data| data.nested().find(expr::META_KEY)?.be32());
+            key.is_none_or(|key| META_INDEX_KEYS.contains(&key))
+        }
+        Some(b"fib" | b"dup" | b"fwd") | None => true,
+        _ => false,
+    };
+    !references(&rule.attrs).is_empty() || expressions(&rule.attrs).any(loads)
+}
+
 /// Whether nft's text of a rule leaves out what the kernel compares: of many xt extensions it prints the
 /// name only, and of a name (of an interface, a helper, an operating system) what stands before the first NUL,
 /// while the kernel compares all of its bytes.

@@ -166,18 +166,20 @@ impl Sight<'_> {
         }
         let mut approved = outline_with(outline, &bodies, &shared.other_elements);
         let Some(approved) = approved.as_mut() else { return Ok(None) };
-        self.differing(approved, &bodies, &live)
+        self.differing(cache, approved, &bodies, &live)
     }
 
     fn differing(
         mut self,
+        cache: &Cache,
         approved: &mut Ruleset,
         bodies: &Bodies,
         live: &Ruleset,
     ) -> Result<Option<Glanced>, PipelineError> {
-        let known = known(Some(&self.memory));
+        let known = known(Some(&self.memory)).with(cache.alike());
         let Some(found) = compared(approved, bodies, live, &known)? else { return Ok(None) };
-        let Comparison { mut differences, re_encoded } = found;
+        let Comparison { mut differences, re_encoded, alike } = found;
+        cache.keep_alike(&alike);
         keep_names(&mut differences, approved, live, Some(&self.memory));
         let mut changes: Vec<Change> = differences.iter().map(|d| d.change.clone()).collect();
         let trail = Trail::new(self.settings, Some(&self.memory), &self.look);
@@ -233,7 +235,7 @@ fn compared(
     live: &Ruleset,
     known: &Known,
 ) -> Result<Option<Comparison>, PipelineError> {
-    let unmatched = compare::unmatched(approved, live);
+    let unmatched = compare::unmatched_as(approved, live, known);
     let (mut before, mut after) = (Texts::new(), Texts::new());
     let mut missing = (unmatched.baseline, unmatched.live);
     for _ in 0..ROUNDS {

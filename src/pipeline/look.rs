@@ -137,9 +137,12 @@ impl Reading {
         let Self { live, approved, baseline, context, beside, audited, look, mut gaps, unseen } = self;
         let cache = Cache::new(repository.cache_dir(), access);
         let own_gaps = gaps.clone();
-        let mut told = known(memory.as_ref());
+        let known = known(memory.as_ref()).with(cache.alike());
+        let mut told = known.clone();
         trail.tell(&mut told);
-        let (Comparison { mut differences, re_encoded }, texts) = compared_in_words(&approved, &live, &told)?;
+        let (comparison, texts) = compared_in_words(&approved, &live, &told)?;
+        let Comparison { mut differences, re_encoded, alike } = comparison;
+        cache.keep_alike(&alike);
         keep_names(&mut differences, &approved, &live, memory.as_ref());
         let mut changes: Vec<Change> = differences.iter().map(|d| d.change.clone()).collect();
         for change in memory.iter().flat_map(|memory| &memory.open) {
@@ -153,7 +156,14 @@ impl Reading {
         let between = match &memory {
             Some(memory) => {
                 let sides = (&approved, &live, &context);
-                since_then((repository, &settings.host), &cache, memory, &baseline, sides, &changes)?
+                since_then(
+                    (repository, &settings.host),
+                    (&cache, &known),
+                    memory,
+                    &baseline,
+                    sides,
+                    &changes,
+                )?
             }
             None => Vec::new(),
         };
@@ -257,7 +267,7 @@ pub(super) fn stand_in(live: &mut Ruleset, approved: &Ruleset, gaps: &[Gap]) -> 
 /// The live state of the last look against the present baseline: what the baseline alone changed.
 fn since_then(
     (repository, host): (&Repository, &HostName),
-    cache: &Cache,
+    (cache, known): (&Cache, &Known),
     memory: &Memory,
     baseline: &Baseline,
     (approved, live, context): (&Ruleset, &Ruleset, &Context),
@@ -272,7 +282,7 @@ fn since_then(
     let Some((_, files)) = repository.ledger_files(host)? else { return Ok(Vec::new()) };
     let mut then = cache.loaded(&files, &live.interfaces)?;
     context.settle_past(&mut then, approved, live);
-    Ok(compared(approved, &then, &known(Some(memory)))?
+    Ok(compared(approved, &then, known)?
         .differences
         .into_iter()
         .map(|difference| difference.change)
@@ -291,7 +301,7 @@ pub fn open_netns(settings: &Settings) -> Result<Netns, PipelineError> {
     netns.map_err(|error| PipelineError::Collect(error.into()))
 }
 
-/// Compares two rulesets, decoding just what differs.
+/// Compares two rulesets, decoding just what differs and is not known to mean the same.
 pub fn compared(approved: &Ruleset, live: &Ruleset, known: &Known) -> Result<Comparison, DecodeError> {
     Ok(compared_in_words(approved, live, known)?.0)
 }
@@ -302,7 +312,7 @@ fn compared_in_words(
     live: &Ruleset,
     known: &Known,
 ) -> Result<(Comparison, Texts), DecodeError> {
-    let unmatched = compare::unmatched(approved, live);
+    let unmatched = compare::unmatched_as(approved, live, known);
     let mut before = decode::decode(approved, &unmatched.baseline)?;
     let mut after = decode::decode(live, &unmatched.live)?;
     let mut comparison = compare::compare_as(approved, live, &before, &after, known);

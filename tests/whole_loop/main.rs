@@ -18,6 +18,7 @@ mod diff;
 mod ipset;
 mod leaves_no_trace;
 mod namespaces;
+mod re_encoded;
 mod reading;
 mod record;
 mod record_survives;
