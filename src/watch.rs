@@ -196,6 +196,12 @@ impl Watch {
         if full {
             self.next_full = now + self.settings.full_look_every;
         }
+        if poll && self.ear.is_elsewhere(&self.settings) {
+            match Ear::open(&self.settings) {
+                Ok(ear) => (self.ear, self.kept) = (ear, None),
+                Err(error) => tracing::warn!("the new namespace cannot be listened to: {error}"),
+            }
+        }
         if poll || full {
             self.ear.learn(&self.settings, full || self.kept.is_none());
         }

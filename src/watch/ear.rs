@@ -49,6 +49,8 @@ pub struct Ear {
     gaps: Vec<Gap>,
     /// Whether audit told of everything when that was last asked.
     was_whole: bool,
+    /// Which namespace is listened to; none before Linux 5.14.
+    cookie: Option<u64>,
 }
 
 impl Ear {
@@ -72,7 +74,14 @@ impl Ear {
             news: 0,
             gaps,
             was_whole: false,
+            cookie: collect::netns_cookie(&netns),
         })
+    }
+
+    /// Whether the namespace that the settings name now is another one: one made anew under the name of one that is gone.
+    pub fn is_elsewhere(&self, settings: &Settings) -> bool {
+        let now = open_netns(settings).ok().and_then(|netns| collect::netns_cookie(&netns));
+        now.is_some() && now != self.cookie
     }
 
     /// What poll(2) is to wait for.

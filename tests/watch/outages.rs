@@ -107,3 +107,72 @@ fn a_checkpoint_states_that_it_was_looking() {
     assert!(log.contains("looked 17280 times since"), "{log}");
     assert_eq!(host.record().len(), 0, "and not again");
 }
+
+/// Its name is there again, and is another namespace.
+#[test]
+fn a_namespace_that_vanishes_is_a_gap_and_its_successor_is_watched() {
+    let host = Host::bare();
+    let name = format!("fwdrift-watch-{}", std::process::id());
+    let ip = |arguments: &[&str]| {
+        let status = std::process::Command::new("ip").arg("netns").args(arguments).status().unwrap();
+        assert!(status.success(), "{arguments:?}");
+    };
+    let inside = |script: &str| ip(&["exec", &name, "nft", script]);
+    struct Gone(String);
+    impl Drop for Gone {
+        fn drop(&mut self) {
+            let _ = std::process::Command::new("ip").args(["netns", "del", &self.0]).output();
+        }
+    }
+    let _gone = Gone(name.clone());
+    ip(&["add", &name]);
+    inside("add table inet t");
+    let config = std::fs::read_to_string(host.path("config.toml")).unwrap();
+    host.file("config.toml", &format!("{config}netns = {name:?}\n[watch]\npoll_seconds = 1\n"));
+    assert!(host.plain(&["init"]).output().unwrap().status.success());
+    let watching = Watching::start_with(&host, host.plain(&["watch"]));
+    let log = || -> serde_json::Value {
+        serde_json::from_slice(&host.plain(&["log", "--format", "json"]).output().unwrap().stdout).unwrap()
+    };
+    let wait = |what: &str, is_there: &dyn Fn(&str) -> bool| {
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while !is_there(&log().to_string()) {
+            assert!(std::time::Instant::now() < end, "{what}: {:#}\n{}", log(), watching.complaints());
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    };
+    ip(&["del", &name]);
+    wait("a gap", &|log| log.contains("\"kind\":\"gap\""));
+    ip(&["add", &name]);
+    inside("add table inet t");
+    inside("add table inet other");
+    wait("drift", &|log| log.contains("table inet other"));
+    watching.stop();
+}
+
+/// Order comes from generations and numbers; a clock that was set back makes the last look one of the future.
+#[test]
+fn a_clock_that_was_set_does_no_harm() {
+    let host = Host::audited(RULES);
+    Watching::start(&host).stop();
+    for (round, days) in [2, -400].into_iter().enumerate() {
+        let memory = std::fs::read_to_string(host.memory()).unwrap();
+        let mut memory: serde_json::Value = serde_json::from_str(&memory).unwrap();
+        let then: serde_json::Value =
+            (chrono::Utc::now() + chrono::TimeDelta::days(days)).to_rfc3339().into();
+        for field in ["time", "full_look"] {
+            memory[field] = then.clone();
+        }
+        memory["tally"]["since"] = then;
+        std::fs::write(host.memory(), memory.to_string()).unwrap();
+        let watching = Watching::start(&host);
+        let uid = 1001 + round as u32;
+        host.login(uid, &format!("nft add rule inet filter input tcp dport {uid} accept"));
+        let events = watching.events_up_to_now();
+        let drift = events.iter().rfind(|event| event["kind"] == "drift").unwrap();
+        assert_eq!((&drift["author"]["auid"], &drift["author"]["evidence"]), (&uid.into(), &"audit".into()));
+        let numbers: Vec<u64> = events.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
+        assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
+        watching.stop();
+    }
+}

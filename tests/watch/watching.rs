@@ -17,11 +17,15 @@ pub struct Watching<'h> {
 impl<'h> Watching<'h> {
     /// Starts it, and waits until it says that it is ready.
     pub fn start(host: &'h Host) -> Self {
+        Self::start_with(host, host.command(&["watch"]))
+    }
+
+    /// Starts this program instead.
+    pub fn start_with(host: &'h Host, mut program: std::process::Command) -> Self {
         let path = host.path("notify");
         let _ = std::fs::remove_file(&path);
         let manager = UnixDatagram::bind(&path).unwrap();
         manager.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let mut program = host.command(&["watch"]);
         let errors = std::fs::File::create(host.path("watch.err")).unwrap();
         program.env("NOTIFY_SOCKET", &path).stdout(Stdio::null()).stderr(errors);
         let mut watching = Self { host, child: Some(program.spawn().unwrap()), manager };
