@@ -103,6 +103,7 @@ pub fn turn(
             let (entries, memory) =
                 append_events(settings, &repository, &lock, &checked, events, files.as_ref())?;
             let Checked { result, reading, .. } = checked;
+            waiting.retain(|heard| is_later(heard, reading.look.generation));
             let (head, state) = (memory.head, memory.state);
             *kept = Some(Kept { reading, handles, writers, files, head, state });
             Ok(Recorded { result, events: entries })
@@ -224,20 +225,18 @@ impl Turn<'_> {
                 handles_now: handles.clone(),
                 ..self.watched(&reading.look, memory, waiting)
             });
-        if watched.is_none() {
-            waiting.retain(|heard| is_later(heard, reading.look.generation));
-        }
         let checked = self.compared(reading, memory, watched)?;
         Ok((checked, handles, writers, None))
     }
 
-    /// What was heard up to a look; what came later stays.
-    fn watched(&mut self, look: &Look, memory: &Memory, waiting: &mut Vec<Heard>) -> Watched {
-        let (now, later): (Vec<Heard>, Vec<Heard>) =
-            std::mem::take(waiting).into_iter().partition(|heard| !is_later(heard, look.generation));
-        *waiting = later;
-        let is_new = |deed: &Deed| distance(memory.generation, generation_of(deed)) > 0;
-        let deeds: Vec<Deed> = now.into_iter().map(|heard| heard.deed).filter(is_new).collect();
+    /// What was heard between two looks.
+    fn watched(&mut self, look: &Look, memory: &Memory, waiting: &[Heard]) -> Watched {
+        let is_new = |deed: &&Deed| {
+            distance(memory.generation, generation_of(deed)) > 0
+                && distance(look.generation, generation_of(deed)) <= 0
+        };
+        // Copies: if what follows fails, the next turn needs them.
+        let deeds: Vec<Deed> = waiting.iter().map(|heard| &heard.deed).filter(is_new).cloned().collect();
         let known: BTreeSet<u32> = deeds.iter().map(generation_of).collect();
         let length = look.generation.wrapping_sub(memory.generation);
         let all =
