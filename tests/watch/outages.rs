@@ -108,6 +108,13 @@ fn a_checkpoint_states_that_it_was_looking() {
     assert_eq!(host.record().len(), 0, "and not again");
 }
 
+/// The program with this host's configuration, which names the namespace.
+fn plain(host: &Host, args: &[&str]) -> std::process::Command {
+    let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_fwdrift"));
+    program.env_clear().env("TMPDIR", host.path("")).arg("--config").arg(host.path("config.toml")).args(args);
+    program
+}
+
 /// Its name is there again, and is another namespace.
 #[test]
 fn a_namespace_that_vanishes_is_a_gap_and_its_successor_is_watched() {
@@ -129,10 +136,10 @@ fn a_namespace_that_vanishes_is_a_gap_and_its_successor_is_watched() {
     inside("add table inet t");
     let config = std::fs::read_to_string(host.path("config.toml")).unwrap();
     host.file("config.toml", &format!("{config}netns = {name:?}\n[watch]\npoll_seconds = 1\n"));
-    assert!(host.plain(&["init"]).output().unwrap().status.success());
-    let watching = Watching::start_with(&host, host.plain(&["watch"]));
+    assert!(plain(&host, &["init"]).output().unwrap().status.success());
+    let watching = Watching::start_with(&host, plain(&host, &["watch"]));
     let log = || -> serde_json::Value {
-        serde_json::from_slice(&host.plain(&["log", "--format", "json"]).output().unwrap().stdout).unwrap()
+        serde_json::from_slice(&plain(&host, &["log", "--format", "json"]).output().unwrap().stdout).unwrap()
     };
     let wait = |what: &str, is_there: &dyn Fn(&str) -> bool| {
         let end = std::time::Instant::now() + std::time::Duration::from_secs(30);

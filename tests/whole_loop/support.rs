@@ -164,18 +164,6 @@ impl Host {
         program
     }
 
-    /// The program with this host's configuration, which names the namespace.
-    pub fn plain(&self, args: &[&str]) -> Command {
-        let mut program = command(env!("CARGO_BIN_EXE_fwdrift"));
-        program
-            .env_clear()
-            .env("TMPDIR", self.path(""))
-            .arg("--config")
-            .arg(self.path("config.toml"))
-            .args(args);
-        program
-    }
-
     pub fn netns_path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.netns.as_fd().as_raw_fd())
     }
