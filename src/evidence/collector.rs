@@ -223,7 +223,7 @@ impl Worker {
                 Received::Empty => return Ok(news),
             };
             news = true;
-            let Some(record) = record::parse_message(message.0, &message.1) else { continue };
+            let Some(record) = record::parse_in_short(message.0, &message.1) else { continue };
             if matches!(record.body, Body::Enabled(_)) {
                 self.write(&line(&message))?;
             } else {

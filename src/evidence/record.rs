@@ -154,6 +154,18 @@ pub fn parse_message(number: u32, message: &[u8]) -> Option<Record> {
     Some(Record { millis, serial, body: parse_body(number, input) })
 }
 
+/// As [`parse_message`], but what describes a process is left for when its event turns out to be of use: on a host that
+/// audits much, most is not.
+pub(super) fn parse_in_short(number: u32, message: &[u8]) -> Option<Record> {
+    let mut input = message;
+    let (millis, serial) = stamp.parse_next(&mut input).ok()?;
+    let body = match number {
+        SYSCALL | PROCTITLE | EXECVE => Body::Other,
+        _ => parse_body(number, input),
+    };
+    Some(Record { millis, serial, body })
+}
+
 fn head(input: &mut &[u8]) -> ModalResult<Head> {
     let _ = opt((b"node=".as_slice(), take_while(1.., |b: u8| b != b' '), b' ')).parse_next(input)?;
     let number = preceded(b"type=".as_slice(), type_number).parse_next(input)?;

@@ -27,7 +27,7 @@ use chrono::{DateTime, Utc};
 use follower::Follower;
 use judge::{Found, Question};
 use rustix::fd::BorrowedFd;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tasks::Tasks;
@@ -38,6 +38,7 @@ const LINGER: Duration = Duration::from_secs(60);
 const BOUND: usize = 1024;
 /// Processes that change the firewall again and again are not looked at anew each time.
 const REMEMBERED: usize = 64;
+const THREADS: usize = 1024;
 const FRESH: Duration = Duration::from_secs(1);
 /// How old the count of tasks may be where it is not likely to be needed.
 const RECENT: Duration = Duration::from_millis(500);
@@ -67,6 +68,8 @@ pub struct Witness {
     own_exe: Vec<u8>,
     x_tables: VecDeque<AuditEvent>,
     sights: VecDeque<(Arc<Sight>, Instant)>,
+    /// Processes of threads that made changes before.
+    threads: HashMap<u32, u32>,
     /// Before this, since boot, every transaction has been told of.
     told_until: Duration,
     /// How many tasks had ever been started, at `told_until` or not long before.
@@ -98,6 +101,7 @@ impl Witness {
                 .unwrap_or_default(),
             x_tables: VecDeque::new(),
             sights: VecDeque::new(),
+            threads: HashMap::new(),
             told_until: since_boot(),
             forks: None,
             forks_counted: None,
@@ -120,6 +124,7 @@ impl Witness {
         let fresh = self.look_at(thread, now);
         let read_at = since_boot();
         let process = transaction.process.or(fresh.as_ref().map(|sight| sight.process.pid));
+        let process = self.process_of(thread, process);
         let committed = Committed { generation: transaction.generation, thread, process };
         let question = Question {
             thread,
@@ -207,7 +212,7 @@ impl Witness {
         let (join, lore) = (&mut self.join, &mut self.lore);
         let mut switched = false;
         self.auditing.receive(|auditing, message| {
-            let Some(record) = record::parse_message(message.0, &message.1) else { return };
+            let Some(record) = record::parse_in_short(message.0, &message.1) else { return };
             auditing.heard(now, record.time());
             match record.body {
                 Body::Enabled(on) => {
@@ -279,6 +284,22 @@ impl Witness {
         }
         self.sights.push_back((Arc::clone(&sight), now));
         Some(sight)
+    }
+
+    /// The process of a thread, which may be gone by now. One from earlier does no harm: it has to be the one that
+    /// an audit record of the same generation names.
+    fn process_of(&mut self, thread: u32, process: Option<u32>) -> Option<u32> {
+        match process {
+            Some(process) if process != thread => {
+                if self.threads.len() >= THREADS {
+                    self.threads.clear();
+                }
+                self.threads.insert(thread, process);
+            }
+            Some(_) => drop(self.threads.remove(&thread)),
+            None => return self.threads.get(&thread).copied(),
+        }
+        process
     }
 
     /// Seldom while audit is all that is needed: it takes a moment on machines with many interrupts.
