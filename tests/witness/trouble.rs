@@ -4,6 +4,7 @@ use crate::auditing::Alone;
 use crate::support::{Told, Watched, add_table, is_there, run, shell, skipped};
 use fwdrift::evidence::enable_guard;
 use fwdrift::model::Evidence;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 const LOGIN: u32 = 3_100_035;
@@ -145,20 +146,8 @@ fn a_number_that_was_given_to_another_process_names_neither() {
         alone.turn(audit);
         let mut watched = Watched::new();
         watched.prepare();
-        let path = watched.path();
         // Nobody listens until the number has its second owner, who stays and looks like the first.
-        let number = 30_000 + std::process::id() % 1000;
-        let change = format!("exec perl -e '{WITH_NUMBER}' {number} nft add chain inet t x");
-        run(&mut shell(&path, Some(LOGIN), &change));
-        std::thread::sleep(Duration::from_millis(60));
-        let stay = format!("exec perl -e '{WITH_NUMBER}' {number} nft -i");
-        let mut second =
-            shell(&path, Some(LOGIN + 1), &stay).stdin(std::process::Stdio::piped()).spawn().unwrap();
-        let comm = format!("/proc/{number}/comm");
-        let until = Instant::now() + Duration::from_secs(10);
-        while !std::fs::read_to_string(&comm).is_ok_and(|name| name == "nft\n") {
-            assert!(Instant::now() < until, "the second owner did not come");
-        }
+        let (number, mut second) = (0..100).find_map(|attempt| two_owners(&watched.path(), attempt)).unwrap();
         watched.settle();
         drop(second.stdin.take());
         second.wait().unwrap();
@@ -201,4 +190,23 @@ fn a_thread_that_is_gone_is_unknown_and_does_not_make_the_next_one_so() {
     assert!(!watched.last().attested.author.is_known());
     assert_eq!(grade_after(&mut watched, "nft delete chain inet t x; true"), Evidence::Audit);
     assert!(!watched.witness.hears_all(Instant::now()), "two records were missed");
+}
+
+/// A change by a process whose number another one then has, and keeps. `None` if anyone else got the number.
+fn two_owners(path: &str, attempt: u32) -> Option<(u32, Child)> {
+    let number = 20_000 + (std::process::id() + 97 * attempt) % 10_000;
+    let change = format!("exec perl -e '{WITH_NUMBER}' {number} nft add chain inet t x{attempt}");
+    let made = shell(path, Some(LOGIN), &change).stderr(Stdio::null()).status().unwrap();
+    std::thread::sleep(Duration::from_millis(60));
+    let stay = format!("exec perl -e '{WITH_NUMBER}' {number} nft -i");
+    let mut second = shell(path, Some(LOGIN + 1), &stay).stdin(Stdio::piped()).spawn().unwrap();
+    let comm = format!("/proc/{number}/comm");
+    while made.success() && second.try_wait().unwrap().is_none() {
+        if std::fs::read_to_string(&comm).is_ok_and(|name| name == "nft\n") {
+            return Some((number, second));
+        }
+    }
+    drop(second.stdin.take());
+    second.wait().unwrap();
+    None
 }
