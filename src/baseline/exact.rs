@@ -88,7 +88,7 @@ fn listed_again(text: String, ruleset: &Ruleset) -> Result<Option<String>, Compi
 }
 
 /// The text with a comparison in place of each `xt match NAME` and `xt target NAME`, which nft prints and does not
-/// read, and what was replaced, in its order. Releases since 1.0.8 print the name in quotes.
+/// read, and what was replaced, in its order. 1.1.3 prints the name in quotes, 1.0.6 does not.
 fn with_marks(text: &str) -> (String, Vec<(&str, &str)>) {
     let (mut out, mut extensions) = (String::with_capacity(text.len()), Vec::new());
     let mut rest = text;

@@ -30,9 +30,9 @@ pub fn portable(text: &str) -> Cow<'_, str> {
     if out.is_empty() { Cow::Borrowed(text) } else { Cow::Owned(out + rest) }
 }
 
-/// `type nat hook output priority dstnat;`. Since 1.0.8 `dstnat` stands also for the output hook and `srcnat` for the
-/// input hook (nftables/src/rule.c, `std_prio_family_hook_compat`). In bridge tables both have other numbers, and
-/// no release uses them at these hooks.
+/// `type nat hook output priority dstnat;`. To 1.0.6 `dstnat` is for the prerouting hook alone and `srcnat` for the
+/// postrouting hook; to 1.1.3 they stand for output and input, too (nftables/src/rule.c,
+/// `std_prio_family_hook_compat`). In bridge tables both have other numbers, and no release uses them at these hooks.
 fn with_number_of_priority(line: &str) -> Option<String> {
     let (head, rest) = line.split_once(" priority ")?;
     let (expression, tail) = rest.split_once(';')?;
@@ -52,7 +52,7 @@ fn with_number_of_priority(line: &str) -> Option<String> {
     Some(format!("{head} priority {};{tail}", base + offset))
 }
 
-/// `policy = { established : 2m, close : 12s }` of a `ct timeout` object. Before 1.0.8 only seconds are read.
+/// `policy = { established : 2m, close : 12s }` of a `ct timeout` object. 1.0.6 reads only seconds.
 fn with_seconds(line: &str) -> Option<String> {
     let (head, rest) = line.split_once("{ ")?;
     let (states, tail) = rest.split_once(" }")?;
@@ -98,7 +98,7 @@ const SUBTYPES: [&str; 9] = [
     "mp-tcprst",
 ];
 
-/// `tcp option mptcp subtype { mp-capable, dss }`, or `!= dss`, or `dss`. Words since 1.1.2.
+/// `tcp option mptcp subtype { mp-capable, dss }`, or `!= dss`, or `dss`. 1.0.6 has no words for them.
 fn with_numbers_of_subtypes(line: &str) -> Option<String> {
     if !line.contains("mptcp subtype ") {
         return None;

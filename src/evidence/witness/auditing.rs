@@ -53,6 +53,8 @@ pub(super) struct Auditing {
     silent_until: Option<Instant>,
     /// Until when it is not relied on to name a process's login.
     partial_until: Option<Instant>,
+    /// When the listening began.
+    opened: DateTime<Utc>,
     gaps: Vec<Gap>,
 }
 
@@ -73,6 +75,7 @@ impl Auditing {
             heard: None,
             silent_until: None,
             partial_until: None,
+            opened: Utc::now(),
             gaps: Vec::new(),
         };
         match socket {
@@ -177,8 +180,11 @@ impl Auditing {
         }
     }
 
-    /// Auditing was found on or off.
+    /// Auditing was found on or off. A record of a time before the listening began may come late, and is no news.
     pub(super) fn switched(&mut self, on: bool, when: DateTime<Utc>) {
+        if when < self.opened {
+            return;
+        }
         let state = if on { State::On } else { State::Off };
         match (std::mem::replace(&mut self.state, state), state) {
             (State::On, State::Off) => {
