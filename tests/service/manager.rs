@@ -152,6 +152,11 @@ fn a_watchdog_that_is_meant_for_another_process_is_not_pinged() {
     }
 }
 
+/// What was said, but for what cannot be looked at here.
+fn about_manager(said: &str) -> Vec<&str> {
+    said.lines().filter(|line| !line.starts_with("fwdrift: could not look at")).collect()
+}
+
 #[test]
 fn a_manager_that_is_gone_is_no_error() {
     let managed = Managed::start(Some((Duration::from_millis(100), For::It)));
@@ -160,7 +165,7 @@ fn a_manager_that_is_gone_is_no_error() {
     std::thread::sleep(Duration::from_millis(300));
     managed.signal("-TERM");
     let (code, said) = managed.end();
-    assert_eq!((code, said.as_str()), (Some(0), ""));
+    assert_eq!((code, about_manager(&said)), (Some(0), Vec::new()));
 }
 
 #[test]
@@ -172,7 +177,7 @@ fn a_manager_that_stopped_listening_keeps_nobody_from_working_and_ending() {
     let asked = Instant::now();
     managed.signal("-TERM");
     let (code, said) = managed.end();
-    assert_eq!((code, said.as_str()), (Some(0), ""));
+    assert_eq!((code, about_manager(&said)), (Some(0), Vec::new()));
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
 }
 
