@@ -14,7 +14,7 @@ use crate::compare;
 use crate::decode::{self, DecodeError};
 use crate::model::{Backend, Capture, Family, Files, Item, Name, Ruleset, Table, TableKey, Text};
 use crate::normalise::xt_recent::uses_list;
-use crate::normalise::{denormalise, ipset, normalise};
+use crate::normalise::{denormalise, ipset, normalise, xt_recent};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The file of a host without rules.
@@ -172,8 +172,22 @@ fn not_given_back(
             && !texts.get(&Item::Table((*key).clone())).is_some_and(|text| text.exact)
     });
     keys.extend(inexact.cloned());
+    // What means the same only as long as the tool's words are to be had.
+    keys.extend(
+        unmatched
+            .live
+            .iter()
+            .filter(|item| uses_list_of_recent(ruleset, item))
+            .map(|item| item.table().clone()),
+    );
     keys.retain(|key| key.backend == Backend::NfTables);
     Ok(NeedsExact { tables: keys, sets })
+}
+
+fn uses_list_of_recent(ruleset: &Ruleset, item: &Item) -> bool {
+    let Item::Rule(key, chain, place) = item else { return false };
+    let rule = ruleset.tables.get(key).and_then(|table| table.chains.get(chain)?.rules.get(*place));
+    rule.is_some_and(xt_recent::uses_list)
 }
 
 fn write(ruleset: &Ruleset, texts: &BTreeMap<Item, Text>, needs_exact: &NeedsExact) -> Files {

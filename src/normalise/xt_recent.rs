@@ -7,6 +7,7 @@
 //! with such zeroes their addresses count by their first 32 bits only: then the two are not the same.
 
 use super::anonymous::{expressions, map_expressions, references};
+use super::deeds::may_be_owned;
 use crate::model::{Backend, Family, Rule, Ruleset};
 use crate::netlink::nft::expr;
 use crate::netlink::{AttrWriter, Attrs};
@@ -66,7 +67,8 @@ fn lists(rule: &Rule) -> impl Iterator<Item = &[u8]> {
 
 /// Whether two rules for IPv4 mean the same, although the masks of their lists have other bytes.
 pub fn are_alike(one: &Rule, other: &Rule, others: &Ipv6Lists) -> bool {
-    let whole = |rule: &Rule| uses_list(rule) && references(&rule.attrs).is_empty();
+    // A jump to a chain is a name in both; what the kernel named itself may be another thing.
+    let whole = |rule: &Rule| uses_list(rule) && !references(&rule.attrs).iter().any(may_be_owned);
     whole(one) && whole(other) && masked(one, others) == masked(other, others)
 }
 
