@@ -12,6 +12,7 @@ use super::{PipelineError, Recorded};
 use crate::attribute::{self, Deed, Handles, Look};
 use crate::baseline::{self, Access};
 use crate::collect;
+use crate::collect::transactions::is_after;
 use crate::config::Settings;
 use crate::decode;
 use crate::ledger::Repository;
@@ -232,8 +233,8 @@ impl Turn<'_> {
     /// What was heard between two looks.
     fn watched(&mut self, look: &Look, memory: &Memory, waiting: &[Heard]) -> Watched {
         let is_new = |deed: &&Deed| {
-            distance(memory.generation, generation_of(deed)) > 0
-                && distance(look.generation, generation_of(deed)) <= 0
+            is_after(generation_of(deed), memory.generation)
+                && !is_after(generation_of(deed), look.generation)
         };
         // Copies: if what follows fails, the next turn needs them.
         let deeds: Vec<Deed> = waiting.iter().map(|heard| &heard.deed).filter(is_new).cloned().collect();
@@ -308,7 +309,7 @@ fn scope_of_all(
         waiting.iter().for_each(|heard| scope.extend(heard.scope.clone()));
         let Some(scoped) = collect::scoped(netns, &scope)? else { return Ok(None) };
         let last = waiting.last().map_or(seen, |heard| generation_of(&heard.deed));
-        if distance(last, scoped.generation) <= 0 {
+        if !is_after(scoped.generation, last) {
             return Ok(Some(scoped));
         }
         // More was committed meanwhile: what it touched may look different, too.
@@ -329,12 +330,7 @@ fn generation_of(deed: &Deed) -> u32 {
 }
 
 fn is_later(heard: &Heard, generation: u32) -> bool {
-    distance(generation, generation_of(&heard.deed)) > 0
-}
-
-/// How many generations one is after another; negative if it is before. They wrap at 2^32.
-fn distance(from: u32, to: u32) -> i32 {
-    to.wrapping_sub(from).cast_signed()
+    is_after(generation_of(&heard.deed), generation)
 }
 
 /// The handles of all rules of a capture, by chain in order.
@@ -381,10 +377,14 @@ pub(super) fn transients(
 ) -> Vec<Event> {
     let used: BTreeSet<u32> = events.iter().flat_map(|event| event.generations.iter().copied()).collect();
     let is_passing = |deed: &Deed| !used.contains(&generation_of(deed));
-    let context = if watched.before.tables.is_empty() { checked.live() } else { &watched.before };
-    let left = if watched.brief { 0 } else { TEXTS };
-    let mut words = Words { context: context.clone(), ipset: &watched.ipset, left };
-    let texts = words.of(watched.deeds.iter(), is_passing);
+    // A copy of the ruleset is needed for them: not made where nothing is to be told.
+    let texts = if watched.brief || !watched.deeds.iter().any(is_passing) {
+        BTreeMap::new()
+    } else {
+        let context = if watched.before.tables.is_empty() { checked.live() } else { &watched.before };
+        let mut words = Words { context: context.clone(), ipset: &watched.ipset, left: TEXTS };
+        words.of(watched.deeds.iter(), is_passing)
+    };
     let mut found = Vec::new();
     for (author, deeds) in attribute::deeds_by_author(watched.deeds.iter().filter(|deed| is_passing(deed))) {
         let time = deeds.iter().map(|deed| deed.witnessed.at()).max();
