@@ -26,6 +26,7 @@ pub mod item;
 pub mod outline;
 pub mod ruleset;
 pub mod settings;
+pub mod traffic;
 pub mod transaction;
 
 pub use capture::{Capture, ContextObject, LegacyTable, RawMessage};
@@ -38,4 +39,7 @@ pub use ruleset::{
     TableKey, text_from_kernel,
 };
 pub use settings::SettingsList;
+pub use traffic::{
+    Decider, Effect, EffectKind, Expect, FlowDirection, FlowOutcome, FlowsResult, Provenance,
+};
 pub use transaction::{Transaction, Witnessed};
