@@ -1,0 +1,3 @@
+//! Which traffic a ruleset lets through: sets of packets. Pure: no I/O, no clock.
+
+pub mod bdd;
