@@ -5,6 +5,7 @@
 //! rather than anything wrong: it then leaves no node behind, so that smaller questions can still be asked. No
 //! recursion is deeper than there are variables. Nodes are never collected: a `Bdd` lives as long as one comparison.
 
+pub mod boxes;
 mod cubes;
 mod hash;
 mod operations;

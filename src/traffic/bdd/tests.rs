@@ -1,5 +1,6 @@
 //! Random formulas over a few variables, against their truth tables.
 
+mod boxes;
 mod budget;
 mod words;
 
