@@ -9,6 +9,7 @@
 //! free variable named by its text, never skipped.
 
 pub mod bdd;
+pub mod lower;
 pub mod program;
 pub mod space;
 pub mod test;
