@@ -22,4 +22,6 @@ pub fn target(_: &mut Space, _: &Asked<'_>) -> Vec<Step> {
 pub fn uses_set(_: &[u8]) -> bool {
     false
 }
-pub fn names_set(_: &[u8], _: &crate::model::Name, _: &Ruleset) -> bool { true }
+pub fn names_set(_: &[u8], _: &crate::model::Name, _: &Ruleset) -> bool {
+    true
+}
