@@ -201,7 +201,7 @@ proptest! {
     }
 
     #[test]
-    fn the_first_match_counts(entries in prop::collection::vec((formula(), formula()), 0..12), otherwise in formula()) {
+    fn the_first_match_counts(entries in prop::collection::vec((formula(), formula()), 0..6), otherwise in formula()) {
         let mut bdd = ample();
         let mut build = |formula: &Formula| formula.build(&mut bdd).unwrap();
         let nodes: Vec<(Node, Node)> = entries.iter().map(|(one, other)| (build(one), build(other))).collect();
