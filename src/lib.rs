@@ -24,4 +24,5 @@ pub mod report;
 pub mod service;
 pub mod sys;
 pub mod tool;
+pub mod traffic;
 pub mod watch;

@@ -9,6 +9,8 @@
 //! free variable named by its text, never skipped.
 
 pub mod bdd;
+pub mod evaluate;
+pub mod lower;
 pub mod program;
 pub mod space;
 pub mod test;

@@ -6,16 +6,36 @@
 use super::bdd::{Bit, Var};
 use super::test::Test;
 use crate::model::{Name, TableKey};
+use std::sync::Arc;
 
 /// All chains of a ruleset that packets of one kind can meet.
 #[derive(Debug, Default)]
 pub struct Program {
-    /// All chains; a [`ChainId`] is a place in it.
-    pub chains: Vec<Chain>,
+    chains: Vec<Option<Chain>>,
 }
 
-/// A place in [`Program::chains`].
+/// The number of a chain: the same in both rulesets of a comparison.
 pub type ChainId = usize;
+
+impl Program {
+    /// Adds a chain under its number.
+    pub fn put(&mut self, id: ChainId, chain: Chain) {
+        if self.chains.len() <= id {
+            self.chains.resize_with(id + 1, || None);
+        }
+        self.chains[id] = Some(chain);
+    }
+
+    /// The chain with a number; none if this ruleset has none.
+    pub fn chain(&self, id: ChainId) -> Option<&Chain> {
+        self.chains.get(id)?.as_ref()
+    }
+
+    /// All chains with their numbers.
+    pub fn chains(&self) -> impl Iterator<Item = (ChainId, &Chain)> {
+        self.chains.iter().enumerate().filter_map(|(id, chain)| Some((id, chain.as_ref()?)))
+    }
+}
 
 /// A chain.
 #[derive(Debug)]
@@ -27,7 +47,7 @@ pub struct Chain {
     /// Where packets enter it by themselves; none if only by jumps.
     pub base: Option<BaseChain>,
     /// Its rules in order; the place is that of the ruleset's chain.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<Arc<Rule>>,
 }
 
 /// Where a base chain is hooked.

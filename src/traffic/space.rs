@@ -5,7 +5,8 @@
 //! that keeps diagrams small (state, protocol, interfaces, destination, source, ports); all others get variables when a
 //! rule first asks for them. What has no model is a *free* word, named by its exact text.
 
-use super::bdd::{Bit, Field, Var};
+use super::bdd::boxes::Field;
+use super::bdd::{Bit, Var};
 use std::collections::{BTreeSet, HashMap};
 
 pub mod asked;
@@ -300,15 +301,14 @@ impl Space {
 
     /// The field of a header that a bit belongs to: its first bit, and its bits.
     fn part(&mut self, base: Base, bit: u32) -> (u32, Vec<Bit>) {
-        if let Some(part) = layout(self.kind, base).iter().find(|part| (part.bit..part.end()).contains(&bit)) {
+        if let Some(part) = layout(self.kind, base).iter().find(|part| (part.bit..part.end()).contains(&bit))
+        {
             let bits = match part.what {
                 What::Is(ref key) => self.bits(key.clone(), part.name, part.width, Nature::Modelled),
                 What::Const(value) => {
                     (0..part.width).rev().map(|n| Bit::Const(value >> n & 1 == 1)).collect()
                 }
-                What::Bits => {
-                    self.bits(Key::Header(base, part.bit), part.name, part.width, Nature::Modelled)
-                }
+                What::Bits => self.bits(Key::Header(base, part.bit), part.name, part.width, Nature::Modelled),
             };
             return (part.bit, bits);
         }

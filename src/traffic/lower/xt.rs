@@ -19,6 +19,9 @@ mod words;
 
 use crate::model::{Digest, Family, Ruleset, text_from_kernel};
 use crate::netlink::Attrs;
+use crate::netlink::nft::expr;
+use crate::normalise::anonymous::expressions;
+use crate::normalise::xt_set::NAMES;
 use crate::traffic::bdd::{Bit, Var};
 use crate::traffic::program::{Step, Verdict};
 use crate::traffic::space::{Base, Key, Kind, Nature, Space};
@@ -83,6 +86,12 @@ pub fn target(space: &mut Space, asked: &Asked<'_>) -> Vec<Step> {
         Family::Inet | Family::Ip | Family::Ip6 | Family::Netdev | Family::Unspec => target_of(space, asked),
     };
     steps.unwrap_or_else(|| undecided(space, &asked.unknown("target")))
+}
+
+/// Whether a rule looks into a set of ipset, or writes to one.
+pub fn uses_set(rule_attrs: &[u8]) -> bool {
+    let data = expressions(rule_attrs).filter_map(|expression| expression.find(expr::DATA));
+    data.flat_map(|data| data.nested().flatten()).any(|attr| attr.kind >= NAMES)
 }
 
 /// Accepts, drops or does neither, as two free variables say.

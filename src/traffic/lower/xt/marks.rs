@@ -182,14 +182,11 @@ pub(super) fn nfqueue(space: &mut Space, asked: &Asked<'_>) -> Option<Vec<Step>>
     let info = asked.info();
     let first = info.u16(0)?;
     let count = if asked.revision > 0 { info.u16(2)? } else { 1 };
-    let bypass = asked.revision > 1 && info.u16(4)? & 1 != 0;
-    let mut text = format!("queue num {first}");
-    if count > 1 {
-        text.push_str(&format!("-{}", u32::from(first) + u32::from(count) - 1));
-    }
-    if bypass {
-        text.push_str(" bypass");
-    }
+    let queues = match count {
+        0 | 1 => format!("queue {first}"),
+        more => format!("queues {first}-{}", u32::from(first) + u32::from(more) - 1),
+    };
+    let text = format!("the program of {queues} accepts");
     match space.free(&text, 1)[..] {
         [Bit::Var(var)] => Some(vec![Step::Verdict(Verdict::Ask(var))]),
         _ => None,

@@ -67,19 +67,19 @@ fn address_text(bytes: &[u8]) -> String {
 pub(super) fn translate(space: &mut Space, asked: &Asked<'_>) -> Option<Vec<Step>> {
     let choice = choice(space, asked)?;
     let (end, option) = match asked.name {
-        b"SNAT" => (End::Source, "snat to"),
-        b"MASQUERADE" => (End::Source, "masquerade to"),
-        b"REDIRECT" => (End::Destination, "redirect to"),
-        _ => (End::Destination, "dnat to"),
+        b"SNAT" => (End::Source, "snat"),
+        b"MASQUERADE" => (End::Source, "masquerade"),
+        b"REDIRECT" => (End::Destination, "redirect"),
+        _ => (End::Destination, "dnat"),
     };
     let target = address(space, end)?;
     let new = match asked.name {
-        b"MASQUERADE" => Some(space.free("address of the outgoing interface", target.len() as u32)),
-        b"REDIRECT" => Some(space.free("address of the incoming interface", target.len() as u32)),
+        b"MASQUERADE" => Some(space.free("address of masquerade", target.len() as u32)),
+        b"REDIRECT" => Some(space.free("address of redirect", target.len() as u32)),
         _ if choice.flags & range::ADDRESSES == 0 => None,
         _ => {
             let (low, high) = choice.addresses;
-            let text = format!("{option} {}-{}", address_text(low), address_text(high));
+            let text = format!("address of {option} to {}-{}", address_text(low), address_text(high));
             Some(picked(space, &text, low, high))
         }
     };
@@ -88,11 +88,11 @@ pub(super) fn translate(space: &mut Space, asked: &Asked<'_>) -> Option<Vec<Step
         let target = port(space, end);
         let (low, high) = choice.ports;
         let new = if choice.flags & range::PORTS == 0 {
-            space.free(&format!("{option} a random port"), 16)
+            space.free(&asked.own(&format!("port of {option}")), 16)
         } else if choice.flags & range::OFFSET != 0 {
-            space.free(&format!("{option} port {low}-{high}, shifted"), 16)
+            space.free(&asked.own(&format!("port of {option} to {low}-{high}")), 16)
         } else {
-            let text = format!("{option} port {low}-{high}");
+            let text = format!("port of {option} to {low}-{high}");
             picked(space, &text, &low.to_be_bytes(), &high.to_be_bytes())
         };
         changed.extend(changes(&target, &new));

@@ -1,0 +1,181 @@
+//! Expressions that do something to a packet: address translation, rejects, queues, ways out of the stack.
+
+use super::machine::{Cell, bits};
+use super::rule::{Flow, Lowering, Making};
+use crate::model::Family;
+use crate::netlink::Attrs;
+use crate::traffic::bdd::{Bit, Var};
+use crate::traffic::program::{Step, Verdict};
+use crate::traffic::space::{Key, Kind, Nature, STATES};
+
+/// `enum nft_nat_attributes`.
+mod attr {
+    pub const TYPE: u16 = 1;
+    pub const FAMILY: u16 = 2;
+    pub const ADDR_MIN: u16 = 3;
+    pub const ADDR_MAX: u16 = 4;
+    pub const PROTO_MIN: u16 = 5;
+    pub const PROTO_MAX: u16 = 6;
+    pub const FLAGS: u16 = 7;
+}
+
+/// `NF_NAT_RANGE_NETMAP`: only the prefix is replaced.
+const NETMAP: u32 = 1 << 6;
+
+/// Which end of a connection is translated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Source,
+    Destination,
+}
+
+impl Lowering<'_> {
+    pub(super) fn nat(&mut self, data: Attrs<'_>, making: &mut Making<'_>) -> Option<Flow> {
+        let number = |kind| data.find(kind).and_then(|attr| attr.be32());
+        let end = if number(attr::TYPE)? == 0 { End::Source } else { End::Destination };
+        let is_other_family = match number(attr::FAMILY).and_then(|family| Family::from_number(family as u8))
+        {
+            Some(Family::Ip) => self.space.kind() != Kind::Ip4,
+            Some(Family::Ip6) => self.space.kind() != Kind::Ip6,
+            _ => false,
+        };
+        if is_other_family {
+            return Some(Flow::End);
+        }
+        let mut changed = Vec::new();
+        let what = if end == End::Source { "snat" } else { "dnat" };
+        let text = format!("{what} ({})", self.place(making));
+        if let Some(low) = number(attr::ADDR_MIN) {
+            let high = number(attr::ADDR_MAX).unwrap_or(low);
+            let length = self.space.kind().address_length()?;
+            let low = making.registers.load(low, length)?.to_vec();
+            let high = making.registers.load(high, length)?.to_vec();
+            let netmap = number(attr::FLAGS).unwrap_or(0) & NETMAP != 0;
+            let value = self.chosen(&low, &high, &format!("address of {text}"), netmap)?;
+            changed.extend(self.onto_address(end, &value));
+        }
+        if let Some(low) = number(attr::PROTO_MIN) {
+            let high = number(attr::PROTO_MAX).unwrap_or(low);
+            let low = making.registers.load(low, 2)?.to_vec();
+            let high = making.registers.load(high, 2)?.to_vec();
+            let value = self.chosen(&low, &high, &format!("port of {text}"), false)?;
+            changed.extend(self.onto_port(end, &value));
+        }
+        Some(translated(changed, making))
+    }
+
+    /// The one value, or bits that nobody knows before.
+    fn chosen(&mut self, low: &[Cell], high: &[Cell], text: &str, netmap: bool) -> Option<Vec<Bit>> {
+        if low == high && !netmap {
+            return bits(low);
+        }
+        Some(self.space.free(text, 8 * low.len() as u32))
+    }
+
+    fn onto_address(&mut self, end: End, value: &[Bit]) -> Vec<(Var, Bit)> {
+        let key = if end == End::Source { Key::Saddr } else { Key::Daddr };
+        self.onto(&key, value)
+    }
+
+    fn onto_port(&mut self, end: End, value: &[Bit]) -> Vec<(Var, Bit)> {
+        let key = if end == End::Source { Key::Sport } else { Key::Dport };
+        self.onto(&key, value)
+    }
+
+    fn onto(&mut self, key: &Key, value: &[Bit]) -> Vec<(Var, Bit)> {
+        let Some(word) = self.space.find(key) else { return Vec::new() };
+        (word.start..word.start + word.width).zip(value.iter().copied()).collect()
+    }
+
+    pub(super) fn masquerade(&mut self, data: Attrs<'_>, making: &mut Making<'_>) -> Option<Flow> {
+        let length = 8 * self.space.kind().address_length()? as u32;
+        let address = self.space.free("address of masquerade", length);
+        let mut changed = self.onto_address(End::Source, &address);
+        // NFTA_MASQ_REG_PROTO_MIN, NFTA_MASQ_REG_PROTO_MAX.
+        if let Some(low) = data.find(2).and_then(|attr| attr.be32()) {
+            let high = data.find(3).and_then(|attr| attr.be32()).unwrap_or(low);
+            let low = making.registers.load(low, 2)?.to_vec();
+            let high = making.registers.load(high, 2)?.to_vec();
+            let value = self.chosen(&low, &high, "port of masquerade", false)?;
+            changed.extend(self.onto_port(End::Source, &value));
+        }
+        Some(translated(changed, making))
+    }
+
+    pub(super) fn redirect(&mut self, data: Attrs<'_>, making: &mut Making<'_>) -> Option<Flow> {
+        let length = 8 * self.space.kind().address_length()? as u32;
+        let address = self.space.free("address of redirect", length);
+        let mut changed = self.onto_address(End::Destination, &address);
+        // NFTA_REDIR_REG_PROTO_MIN, NFTA_REDIR_REG_PROTO_MAX.
+        if let Some(low) = data.find(1).and_then(|attr| attr.be32()) {
+            let high = data.find(2).and_then(|attr| attr.be32()).unwrap_or(low);
+            let low = making.registers.load(low, 2)?.to_vec();
+            let high = making.registers.load(high, 2)?.to_vec();
+            let value = self.chosen(&low, &high, "port of redirect", false)?;
+            changed.extend(self.onto_port(End::Destination, &value));
+        }
+        Some(translated(changed, making))
+    }
+
+    /// A socket takes the packet, if there is one; the rule does not match where there is none (nft_tproxy.c).
+    pub(super) fn tproxy(&mut self, data: Attrs<'_>, making: &mut Making<'_>) -> Option<Flow> {
+        use crate::traffic::test::Test;
+        let family = data.find(1).and_then(|attr| attr.be32()).unwrap_or(0);
+        let is_other = match Family::from_number(family as u8) {
+            Some(Family::Ip) => self.space.kind() != Kind::Ip4,
+            Some(Family::Ip6) => self.space.kind() != Kind::Ip6,
+            _ => false,
+        };
+        if is_other {
+            return Some(making.test(Test::never()));
+        }
+        let text = format!("a transparent socket listens ({})", self.place(making));
+        Some(making.test(Test::free(self.space, &text)))
+    }
+
+    /// The packet is of no connection from here on.
+    pub(super) fn notrack(&mut self, making: &mut Making<'_>) -> Option<Flow> {
+        let changed = STATES
+            .iter()
+            .filter_map(|(name, _)| Some((self.space.state(name)?, Bit::Const(*name == "untracked"))))
+            .collect();
+        making.steps.push(Step::Set(changed));
+        Some(Flow::On)
+    }
+
+    pub(super) fn reject(&mut self, making: &mut Making<'_>) -> Flow {
+        making.steps.push(Step::Verdict(Verdict::Reject));
+        Flow::End
+    }
+
+    pub(super) fn queue(&mut self, data: Attrs<'_>, making: &mut Making<'_>) -> Option<Flow> {
+        // NFTA_QUEUE_NUM, NFTA_QUEUE_TOTAL, NFTA_QUEUE_FLAGS (bit 0: bypass).
+        let first = data.find(1).and_then(|attr| attr.payload.try_into().ok()).map_or(0, u16::from_be_bytes);
+        let text = format!("the program of queue {first} accepts");
+        let at = self.space.word(Key::Free(text.clone()), &text, 1, Nature::Free);
+        if let Some(Bit::Var(var)) = self.space.bits_at(at).first() {
+            making.steps.push(Step::Verdict(Verdict::Ask(*var)));
+        }
+        Some(Flow::End)
+    }
+
+    /// `fwd` and `synproxy` take the packet.
+    pub(super) fn taken(&mut self, name: &[u8], making: &mut Making<'_>) -> Flow {
+        // synproxy takes only what begins a connection (nft_synproxy.c), and lets ACKs through to the next rule.
+        if name == b"synproxy" {
+            making.steps.push(Step::Verdict(Verdict::Taken));
+            return Flow::End;
+        }
+        making.steps.push(Step::Verdict(Verdict::Taken));
+        Flow::End
+    }
+}
+
+/// A translation ends the rule: the packet is accepted.
+fn translated(changed: Vec<(Var, Bit)>, making: &mut Making<'_>) -> Flow {
+    if !changed.is_empty() {
+        making.steps.push(Step::Translate(changed));
+    }
+    making.steps.push(Step::Verdict(Verdict::Accept));
+    Flow::End
+}
