@@ -20,7 +20,7 @@ mod words;
 use crate::model::{Digest, Family, Ruleset, text_from_kernel};
 use crate::netlink::Attrs;
 use crate::netlink::nft::expr;
-use crate::normalise::anonymous::expressions;
+use crate::normalise::expressions;
 use crate::normalise::xt_set::NAMES;
 use crate::traffic::bdd::{Bit, Var};
 use crate::traffic::program::{Step, Verdict};

@@ -226,7 +226,7 @@ impl Reader<'_> {
     /// The packet is one of these.
     fn any(&self, space: &mut Space, look: &Look, members: BTreeMap<Ports, Vec<Vec<Slot>>>) -> Option<Test> {
         let mut tests = Vec::new();
-        for (ports, mut elements) in members {
+        for (ports, elements) in members {
             let parts = self.parts(space, look, ports)?;
             let whole = if self.dimensions.contains(&Dimension::Port) { has_transport(space) } else { Test::ALWAYS };
             // A bitmap has ports of TCP and UDP alone (`ip_set_get_ip_port`).
@@ -239,11 +239,7 @@ impl Reader<'_> {
             };
             let test = match &parts[..] {
                 [Part::Bits(word)] => Test::in_ranges(word, merged(elements)),
-                [Part::Interface(_)] | [] | [_, _, ..] => {
-                    elements.sort();
-                    elements.dedup();
-                    Test::Member(parts, elements.into())
-                }
+                [Part::Interface(_)] | [] | [_, _, ..] => Test::Member(parts, elements.into()),
             };
             tests.push(Test::all([whole, protocol, test]));
         }
