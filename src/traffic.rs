@@ -9,8 +9,11 @@
 //! free variable named by its text, never skipped.
 
 pub mod bdd;
+pub mod effects;
 pub mod evaluate;
 pub mod lower;
 pub mod program;
 pub mod space;
 pub mod test;
+pub mod walk;
+pub mod words;

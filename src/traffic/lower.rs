@@ -141,3 +141,8 @@ fn hook(family: Family, number: u32) -> Option<Hook> {
         Family::Unspec => None,
     }
 }
+
+/// Whether a rule asks a set of ipset, by itself or through a list that names it.
+pub fn names_ipset(attrs: &[u8], name: &Name, ruleset: &Ruleset) -> bool {
+    xt::uses_set(attrs) && xt::names_set(attrs, name, ruleset)
+}

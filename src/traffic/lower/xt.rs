@@ -17,7 +17,7 @@ mod stateful;
 mod u32;
 mod words;
 
-use crate::model::{Digest, Family, Ruleset, text_from_kernel};
+use crate::model::{Digest, Family, Name, Ruleset, text_from_kernel};
 use crate::netlink::Attrs;
 use crate::netlink::nft::expr;
 use crate::normalise::expressions;
@@ -92,6 +92,13 @@ pub fn target(space: &mut Space, asked: &Asked<'_>) -> Vec<Step> {
 pub fn uses_set(rule_attrs: &[u8]) -> bool {
     let data = expressions(rule_attrs).filter_map(|expression| expression.find(expr::DATA));
     data.flat_map(|data| data.nested().flatten()).any(|attr| attr.kind >= NAMES)
+}
+
+/// Whether a rule looks into this set of ipset or writes to it, also by way of a list.
+pub fn names_set(rule_attrs: &[u8], name: &Name, ruleset: &Ruleset) -> bool {
+    let data = expressions(rule_attrs).filter_map(|expression| expression.find(expr::DATA));
+    let mut names = data.flat_map(|data| data.nested().flatten()).filter(|attr| attr.kind >= NAMES);
+    names.any(|attr| attr.string() == name.0 || ipset::lists(ruleset, &Name(attr.string().to_vec()), name))
 }
 
 /// Accepts, drops or does neither, as two free variables say.

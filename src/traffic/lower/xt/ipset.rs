@@ -67,6 +67,12 @@ fn counters(space: &mut Space, info: Info<'_>, revision: u32, name: &Name) -> Op
     Some(tests)
 }
 
+/// Whether a set is a list that has another one as a member.
+pub(super) fn lists(ruleset: &Ruleset, list: &Name, name: &Name) -> bool {
+    let list = sets(ruleset).and_then(|sets| sets.get(list)).filter(|set| form::is_list(set));
+    list.is_some_and(|list| list.elements.keys().any(|key| members::name(key).as_ref() == Some(name)))
+}
+
 /// Whether a set has the packet.
 fn has(space: &mut Space, asked: &Asked<'_>, name: &Name, asks: Asks) -> Test {
     let Some(set) = sets(asked.ruleset).and_then(|sets| sets.get(name)) else {

@@ -1,0 +1,252 @@
+//! What the difference between two rulesets does to traffic: opened, cut, or nothing.
+//!
+//! Input: both rulesets and the differences that `compare` found; output: statements, each with the difference that is
+//! answerable for it and what decided before and now. Only the packets that the differences can touch are followed.
+
+mod statements;
+mod touched;
+
+use super::bdd::{Exhausted, Node};
+use super::lower::{self, Common};
+use super::program::{ChainId, Program, Step};
+use super::space::{Kind, Space};
+use super::walk::{Fate, Layer, Outcome, Path, Piece, WalkError, Walker, Way};
+use crate::compare::Difference;
+use crate::model::{Effect, EffectKind, Name, Ruleset, TableKey};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How much may be spent.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Nodes of the diagrams of one kind of packet; see [`super::bdd::Bdd`] for their size.
+    pub nodes: usize,
+    /// Steps of one kind of packet: some ten million a second.
+    pub steps: u64,
+    /// Statements of one comparison, at each hook.
+    pub statements: usize,
+}
+
+impl Default for Budget {
+    /// Less than 512 MB, and some seconds.
+    fn default() -> Self {
+        Self { nodes: 6_000_000, steps: 60_000_000, statements: 24 }
+    }
+}
+
+/// A rule, or a policy, that decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeciderRef {
+    /// What it does.
+    pub fate: Fate,
+    /// The table.
+    pub table: TableKey,
+    /// The chain of the rule; the base chain of a policy.
+    pub chain: Name,
+    /// The place in the chain, from 0; none for a policy.
+    pub rule: Option<usize>,
+}
+
+/// A statement, whose deciders have no texts yet.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The place of the difference that is answerable, in the list that was given; none if none of them is alone.
+    pub difference: Option<usize>,
+    /// The statement; `statement`, `was` and `now` are still to be filled.
+    pub effect: Effect,
+    /// The packets in words, for the sentence.
+    pub phrase: String,
+    /// What decided before; none if no chain at the hook did.
+    pub was: Option<DeciderRef>,
+    /// What decides now.
+    pub now: Option<DeciderRef>,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// Statements that do not overlap, by what they concern.
+    pub found: Vec<Found>,
+    /// Why there may be more; empty if this is all.
+    pub incomplete: Vec<String>,
+}
+
+/// What the differences do to traffic.
+pub fn effects(before: &Ruleset, after: &Ruleset, differences: &[Difference], budget: Budget) -> Answer {
+    let mut answer = Answer::default();
+    for kind in Kind::ALL {
+        let concerned = differences.iter().any(|difference| touched::concerns(kind, difference));
+        if !concerned {
+            continue;
+        }
+        if let Err(error) = of_kind(kind, before, after, differences, budget, &mut answer) {
+            answer.incomplete.push(format!("{} packets: {error}", kind.as_str()));
+        }
+    }
+    answer.found.sort_by(|a, b| b.effect.share.total_cmp(&a.effect.share));
+    answer
+}
+
+/// Both rulesets for one kind of packet.
+struct Comparison<'a, 's> {
+    walker: Walker<'s>,
+    before: Program,
+    after: Program,
+    common: Common,
+    differences: &'a [Difference],
+    /// The packets that each difference can touch; all of it is in terms of packets as they begin their way.
+    touched: Vec<Option<Node>>,
+    budget: Budget,
+}
+
+fn of_kind(
+    kind: Kind,
+    before: &Ruleset,
+    after: &Ruleset,
+    differences: &[Difference],
+    budget: Budget,
+    answer: &mut Answer,
+) -> Result<(), WalkError> {
+    let mut space = Space::new(kind);
+    let mut common = Common::default();
+    let old = lower::lower(before, None, &mut space, &mut common);
+    let new = lower::lower(after, Some(before), &mut space, &mut common);
+    let mut walker = Walker::new(&mut space, budget.nodes);
+    walker.bdd.set_max_steps(budget.steps);
+    let mut comparison =
+        Comparison { walker, before: old, after: new, common, differences, touched: Vec::new(), budget };
+    comparison.touched = comparison.find_touched(before, after)?;
+    for layer in Layer::ALL {
+        for path in Path::ALL {
+            let way = Way { layer, path };
+            if let Err(error) = comparison.way(way, answer) {
+                answer.incomplete.push(format!("{} packets, {}: {error}", kind.as_str(), path.as_str()));
+                if error == WalkError::Exhausted(Exhausted) {
+                    // What is left of the budget would not do for the other ways either.
+                    return Ok(());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Comparison<'_, '_> {
+    /// One way through the host.
+    fn way(&mut self, way: Way, answer: &mut Answer) -> Result<(), WalkError> {
+        let reached: BTreeSet<ChainId> =
+            [&self.before, &self.after].into_iter().flat_map(|program| reachable(program, way)).collect();
+        if reached.is_empty() {
+            return Ok(());
+        }
+        let mut region = Node::FALSE;
+        for at in 0..self.differences.len() {
+            let chains = self.chains_of(at);
+            let matters = chains.is_none_or(|chains| chains.iter().any(|chain| reached.contains(chain)));
+            if let Some(packets) = self.touched[at].filter(|_| matters) {
+                region = self.walker.bdd.or(region, packets)?;
+            }
+        }
+        let domain = self.walker.domain()?;
+        let region = self.walker.bdd.and(region, domain)?;
+        if region.is_false() {
+            return Ok(());
+        }
+        let old = self.walker.follow(&self.before, way, region)?;
+        let new = self.walker.follow(&self.after, way, region)?;
+        let passed_before = self.walker.passed(&old)?;
+        let passes_now = self.walker.passed(&new)?;
+        let cut = self.walker.bdd.minus(passed_before, passes_now)?;
+        let opened = self.walker.bdd.minus(passes_now, passed_before)?;
+        self.state(way, EffectKind::Cut, cut, &old, &new, answer)?;
+        self.state(way, EffectKind::Opened, opened, &old, &new, answer)
+    }
+
+    /// Statements about packets whose fate changed, by what decides and what decided.
+    fn state(
+        &mut self,
+        way: Way,
+        effect: EffectKind,
+        packets: Node,
+        old: &Outcome,
+        new: &Outcome,
+        answer: &mut Answer,
+    ) -> Result<(), WalkError> {
+        if packets.is_false() {
+            return Ok(());
+        }
+        // The place that stops them is the one to speak of; on the other side, the same base chain's decision.
+        let (stopping, other) = match effect {
+            EffectKind::Cut => (new, old),
+            EffectKind::Opened => (old, new),
+        };
+        let mut left = packets;
+        for piece in stopping.pieces.iter().filter(|piece| !piece.fate.passes()) {
+            let here = self.walker.bdd.and(left, piece.packets)?;
+            if here.is_false() {
+                continue;
+            }
+            left = self.walker.bdd.minus(left, here)?;
+            let mut unexplained = here;
+            let same_base = |twin: &&Piece| twin.base == piece.base && twin.fate.passes();
+            let twins: Vec<Piece> = other.pieces.iter().filter(same_base).cloned().collect();
+            for twin in &twins {
+                let both = self.walker.bdd.and(unexplained, twin.packets)?;
+                if !both.is_false() {
+                    unexplained = self.walker.bdd.minus(unexplained, both)?;
+                    self.statements(way, effect, both, Some(piece), Some(twin), answer)?;
+                }
+            }
+            self.statements(way, effect, unexplained, Some(piece), None, answer)?;
+        }
+        // Taken on another way, or by a translation: nobody here decides.
+        self.statements(way, effect, left, None, None, answer)
+    }
+
+    fn decider(&self, piece: &Piece, side: &Program) -> Option<DeciderRef> {
+        let (id, rule) = match piece.rule {
+            Some((chain, rule)) => (chain, Some(rule)),
+            None => (piece.base, None),
+        };
+        let chain = side.chain(id)?;
+        Some(DeciderRef { fate: piece.fate, table: chain.table.clone(), chain: chain.name.clone(), rule })
+    }
+}
+
+/// The chains that packets on a way can meet.
+fn reachable(program: &Program, way: Way) -> BTreeSet<ChainId> {
+    let mut open: Vec<ChainId> = way.hooks().iter().flat_map(|hook| way.bases(program, *hook)).collect();
+    let mut reached = BTreeSet::new();
+    while let Some(id) = open.pop() {
+        if reached.insert(id)
+            && let Some(chain) = program.chain(id)
+        {
+            open.extend(chain.rules.iter().flat_map(|rule| targets(&rule.steps)));
+        }
+    }
+    reached
+}
+
+/// The chains that steps lead to.
+pub(super) fn targets(steps: &[Step]) -> Vec<ChainId> {
+    use super::program::Verdict;
+    let mut found = Vec::new();
+    for step in steps {
+        match step {
+            Step::Verdict(Verdict::Jump(chain) | Verdict::Goto(chain)) => found.push(*chain),
+            Step::Branch(alternatives) => {
+                found.extend(alternatives.iter().flat_map(|(_, steps)| targets(steps)));
+            }
+            Step::Test(_) | Step::Set(_) | Step::Translate(_) | Step::Verdict(_) => {}
+        }
+    }
+    found
+}
+
+/// Effects that one difference is answerable for.
+pub fn by_difference(found: &[Found]) -> BTreeMap<Option<usize>, Vec<&Found>> {
+    let mut groups: BTreeMap<Option<usize>, Vec<&Found>> = BTreeMap::new();
+    for one in found {
+        groups.entry(one.difference).or_default().push(one);
+    }
+    groups
+}

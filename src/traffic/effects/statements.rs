@@ -1,0 +1,114 @@
+//! Packets whose fate changed, as statements.
+
+use super::{Answer, Comparison, DeciderRef, Found};
+use crate::model::{Effect, EffectKind};
+use crate::traffic::bdd::Node;
+use crate::traffic::program::Hook;
+use crate::traffic::space::Key;
+use crate::traffic::walk::{Piece, WalkError, Way};
+use crate::traffic::words;
+
+impl Comparison<'_, '_> {
+    /// Statements about packets between two decisions: the one that stops them, and the one that let or lets them pass.
+    pub(super) fn statements(
+        &mut self,
+        way: Way,
+        effect: EffectKind,
+        packets: Node,
+        stops: Option<&Piece>,
+        passes: Option<&Piece>,
+        answer: &mut Answer,
+    ) -> Result<(), WalkError> {
+        if packets.is_false() {
+            return Ok(());
+        }
+        let (was, now) = match effect {
+            EffectKind::Cut => (passes, stops),
+            EffectKind::Opened => (stops, passes),
+        };
+        let was: Option<DeciderRef> = was.and_then(|piece| self.decider(piece, &self.before));
+        let now: Option<DeciderRef> = now.and_then(|piece| self.decider(piece, &self.after));
+        let difference = self.answerable(packets, was.as_ref(), now.as_ref())?;
+        let hook = stops.or(passes).map_or(last_hook(way), |piece| piece.hook);
+        let broad = self.without_needless_fields(packets)?;
+        let fields = self.walker.space.fields();
+        let found = self.walker.bdd.regions(broad, &fields, self.budget.statements)?;
+        if !found.complete {
+            let text = format!(
+                "at {}: more packets are {} than these statements say",
+                hook.as_str(),
+                effect.as_str()
+            );
+            answer.incomplete.push(text);
+        }
+        let kind = self.walker.space.kind();
+        for region in &found.regions {
+            let node = self.walker.bdd.to_node(&found.fields, region)?;
+            let share = self.walker.bdd.share(node);
+            let inside = self.walker.bdd.and(node, packets)?;
+            let described = words::describe(self.walker.space, region);
+            let preferred = words::preferred(self.walker.space);
+            let chosen = self.walker.bdd.one(inside, &preferred).unwrap_or_default();
+            let value = |var| match chosen.iter().find(|(known, _)| *known == var) {
+                Some((_, value)) => *value,
+                None => preferred(var),
+            };
+            let sample = words::sample(self.walker.space, &value);
+            let phrase = described.phrase(kind);
+            answer.found.push(Found {
+                difference,
+                effect: Effect {
+                    effect,
+                    statement: String::new(),
+                    hook: hook.as_str().to_owned(),
+                    family: kind.as_str().to_owned(),
+                    proto: described.proto,
+                    src: described.src,
+                    dst: described.dst,
+                    sport: described.sport,
+                    dport: described.dport,
+                    iif: described.iif,
+                    oif: described.oif,
+                    state: described.state,
+                    other: described.other,
+                    sample,
+                    was: None,
+                    now: None,
+                    conditions: described.conditions,
+                    share,
+                    flow: None,
+                },
+                phrase,
+                was: was.clone(),
+                now: now.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The same packets, without a word about the state or the direction of their connection if all states fare alike:
+    /// those that no connection can have do not count.
+    fn without_needless_fields(&mut self, packets: Node) -> Result<Node, WalkError> {
+        let domain = self.walker.domain()?;
+        let mut packets = packets;
+        for key in [Key::Direction, Key::State] {
+            let Some(word) = self.walker.space.find(&key) else { continue };
+            let (start, end) = (word.start, word.start + word.width);
+            let broader = self.walker.bdd.exists(packets, &|var| (start..end).contains(&var))?;
+            if self.walker.bdd.and(broader, domain)? == packets || self.is_same_inside(broader, packets, domain)? {
+                packets = broader;
+            }
+        }
+        Ok(packets)
+    }
+
+    fn is_same_inside(&mut self, broader: Node, packets: Node, domain: Node) -> Result<bool, WalkError> {
+        let broader = self.walker.bdd.and(broader, domain)?;
+        let packets = self.walker.bdd.and(packets, domain)?;
+        Ok(broader == packets)
+    }
+}
+
+fn last_hook(way: Way) -> Hook {
+    way.hooks().last().copied().unwrap_or(Hook::Input)
+}

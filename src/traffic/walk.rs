@@ -1,0 +1,155 @@
+//! Packets on their way through a ruleset, as sets: who is let through, and what decides.
+//!
+//! Input: a [`Program`], a way (hooks in order) and a region of packets; output: [`Outcome`]. Sets are over the packets
+//! *as they begin the way*: what rules change on it (marks, addresses) is kept as a [`Rewrite`] of later questions.
+//! Only the region is followed, so that a small question costs little in a large ruleset.
+
+mod chains;
+mod nodes;
+mod rewrite;
+mod way;
+
+pub use rewrite::{Rewrite, Rewrites};
+pub use way::{Layer, Path, Way};
+
+use super::bdd::{Bdd, Exhausted, Node};
+use super::program::{ChainId, Hook, Program};
+use super::space::Space;
+use crate::model::Name;
+use nodes::Nodes;
+
+/// Why packets could not be followed to the end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WalkError {
+    /// The budget of nodes or steps is used up.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
+    /// Chains jump in a circle, or deeper than the kernel allows. No kernel loads that, but a file can hold it.
+    #[error("chain {0} jumps in a circle, or deeper than 16 chains")]
+    TooDeep(Name),
+    /// More names of interfaces than can be told apart.
+    #[error("the rules name more than 4,095 interfaces")]
+    Interfaces,
+}
+
+/// What becomes of packets at a place that decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fate {
+    /// The base chain lets them pass.
+    Accepted,
+    /// They are gone silently.
+    Dropped,
+    /// They are gone, and the sender is told.
+    Rejected,
+    /// They leave the stack here on another way.
+    Taken,
+}
+
+impl Fate {
+    /// Whether they get on.
+    pub fn passes(self) -> bool {
+        match self {
+            Self::Accepted | Self::Taken => true,
+            Self::Dropped | Self::Rejected => false,
+        }
+    }
+
+    /// The word for people and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accept",
+            Self::Dropped => "drop",
+            Self::Rejected => "reject",
+            Self::Taken => "taken",
+        }
+    }
+}
+
+/// Packets that one rule, or a policy, decided about.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// The base chain in which it happened.
+    pub base: ChainId,
+    /// Its hook.
+    pub hook: Hook,
+    /// The chain of the rule, and its place from 0; none if the policy decided.
+    pub rule: Option<(ChainId, usize)>,
+    /// What became of them.
+    pub fate: Fate,
+    /// Which packets.
+    pub packets: Node,
+}
+
+/// What became of a region.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Those that got through all hooks, by what was changed about them.
+    pub through: Vec<State>,
+    /// Decisions in the order of the way.
+    pub pieces: Vec<Piece>,
+}
+
+/// Packets with the same changes on their way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// What was changed.
+    pub rewrite: Rewrite,
+    /// Which packets.
+    pub packets: Node,
+}
+
+/// Follows packets. Keeps what questions mean as sets, so that one walker is for all ways of both programs.
+pub struct Walker<'s> {
+    /// All sets.
+    pub bdd: Bdd,
+    /// What the variables mean.
+    pub space: &'s mut Space,
+    nodes: Nodes,
+    rewrites: Rewrites,
+}
+
+impl<'s> Walker<'s> {
+    /// All programs must have been lowered into this space before.
+    pub fn new(space: &'s mut Space, max_nodes: usize) -> Self {
+        Self { bdd: Bdd::new(max_nodes), space, nodes: Nodes::default(), rewrites: Rewrites::default() }
+    }
+
+    /// The packets that can exist: a connection is in one state, and a new one has no answer yet.
+    pub fn domain(&mut self) -> Result<Node, Exhausted> {
+        let states: Vec<u32> =
+            super::space::STATES.iter().filter_map(|(name, _)| self.space.state(name)).collect();
+        let one = |chosen: &u32| states.iter().map(|var| (*var, var == chosen)).collect();
+        let valid = self.bdd.union_of_cubes(states.iter().map(one).collect())?;
+        let (Some(new), Some(direction)) =
+            (self.space.state("new"), self.space.find(&super::space::Key::Direction).map(|word| word.start))
+        else {
+            return Ok(valid);
+        };
+        let answer_to_nothing = self.bdd.cube(&[(new, true), (direction, true)])?;
+        self.bdd.minus(valid, answer_to_nothing)
+    }
+
+    /// Follows a region of packets through all hooks of a way.
+    pub fn follow(&mut self, program: &Program, way: Way, region: Node) -> Result<Outcome, WalkError> {
+        let mut outcome = Outcome { through: self.beginning(region)?, pieces: Vec::new() };
+        for hook in way.hooks() {
+            for base in way.bases(program, *hook) {
+                let states = std::mem::take(&mut outcome.through);
+                outcome.through = self.base_chain(program, way, base, states, &mut outcome.pieces)?;
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// All packets of an outcome that got through, whatever was changed about them.
+    pub fn passed(&mut self, outcome: &Outcome) -> Result<Node, Exhausted> {
+        let mut all = Node::FALSE;
+        for state in &outcome.through {
+            all = self.bdd.or(all, state.packets)?;
+        }
+        for piece in outcome.pieces.iter().filter(|piece| piece.fate == Fate::Taken) {
+            all = self.bdd.or(all, piece.packets)?;
+        }
+        Ok(all)
+    }
+}
