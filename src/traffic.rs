@@ -10,6 +10,7 @@
 
 pub mod bdd;
 pub mod effects;
+pub mod evaluate;
 pub mod flows;
 pub mod lower;
 pub mod packets;

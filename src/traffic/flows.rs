@@ -273,7 +273,8 @@ impl Check<'_, '_> {
         let told = if surely.is_false() { wrong } else { surely };
         let decider = outcome.pieces.iter().find_map(|piece| {
             let decides = piece.fate.passes() == (expect == Expect::Deny);
-            let mut meets = || self.walker.bdd.is_disjoint(piece.packets, told).is_ok_and(|disjoint| !disjoint);
+            let mut meets =
+                || self.walker.bdd.is_disjoint(piece.packets, told).is_ok_and(|disjoint| !disjoint);
             (decides && meets()).then(|| piece.clone())
         });
         let of_decider = match &decider {
