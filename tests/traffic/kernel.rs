@@ -1,0 +1,433 @@
+//! The kernel as the judge of packets: sends them through a ruleset in a namespace and says what became of each.
+//!
+//! A [`Lab`] is a host of its own with interfaces of chosen names. [`Lab::verdicts`] brings packets to the hooks of a
+//! [`Path`] (with conntrack in the state asked for) and reads from our own tables (`record`), whose chains come before
+//! and after all others, which packets passed. Nothing here knows how fwdrift models a ruleset.
+//!
+//! What a verdict is *not*: rules that match the IPv4 identification or the flow label see our tag; those that count
+//! or limit see other packets, too; those that match `fib` see the routes of `wires` (any source is behind any
+//! interface; for [`Path::Input`] just the destinations asked about are the host's own).
+
+mod conntrack;
+mod record;
+mod wire;
+mod wires;
+
+pub use record::Hook;
+
+use conntrack::Flow;
+use fwdrift::sys::socket::Socket;
+use record::{Place, Tags};
+use rustix::io::Errno;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+use wire::Flaw;
+use wires::{Routing, Wires};
+
+/// Packets sent between two readings of the sets.
+const WAVE: usize = 8192;
+/// How long packets sent may be on their way.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Which hooks a packet passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// Ingress, prerouting, input.
+    Input,
+    /// Ingress, prerouting, forward, postrouting.
+    Forward,
+    /// Output, postrouting.
+    Output,
+}
+
+/// A packet to ask about, as it is when it reaches the first hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    pub src: IpAddr,
+    pub dst: IpAddr,
+    pub l4: L4,
+    /// Where it comes in ([`Path::Input`], [`Path::Forward`]); None is the lab's first interface.
+    pub iif: Option<String>,
+    /// Where it goes out ([`Path::Forward`], [`Path::Output`]); None is the lab's first interface.
+    pub oif: Option<String>,
+    pub state: State,
+    /// The whole octet: DSCP and ECN.
+    pub tos: u8,
+    /// On the way to the host: the forward hook sees one less.
+    pub ttl: u8,
+}
+
+impl Packet {
+    /// A new connection's packet, first interface to first interface.
+    pub fn new(src: IpAddr, dst: IpAddr, l4: L4) -> Self {
+        Self { src, dst, l4, iif: None, oif: None, state: State::New, tos: 0, ttl: 64 }
+    }
+}
+
+/// What follows the IP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum L4 {
+    /// `flags` as in the header: 2 is SYN, 16 is ACK.
+    Tcp {
+        sport: u16,
+        dport: u16,
+        flags: u8,
+    },
+    Udp {
+        sport: u16,
+        dport: u16,
+    },
+    /// Errors quote a UDP packet in place of the identifier.
+    Icmp {
+        kind: u8,
+        code: u8,
+        id: u16,
+    },
+    Icmp6 {
+        kind: u8,
+        code: u8,
+        id: u16,
+    },
+    Sctp {
+        sport: u16,
+        dport: u16,
+    },
+    /// Any other protocol, by its number.
+    Other(u8),
+}
+
+/// What conntrack thinks of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The first of its connection.
+    New,
+    /// Of a connection that was answered.
+    Established(Direction),
+    /// An ICMP error about a connection; otherwise, the first packet of a connection that another one expects.
+    Related,
+    Invalid,
+    /// Where the kernel or the ruleset does not track it.
+    Untracked,
+}
+
+impl State {
+    /// As `enum nft_ct_keys`' state bits number it (`NF_CT_STATE_BIT`).
+    fn bit(self) -> u32 {
+        match self {
+            Self::Invalid => 1,
+            Self::Established(_) => 2,
+            Self::Related => 4,
+            Self::New => 8,
+            Self::Untracked => 64,
+        }
+    }
+}
+
+/// Who sent a packet of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Whoever began it.
+    Original,
+    /// The other one.
+    Reply,
+}
+
+/// What became of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It passed all hooks of its path.
+    Accepted,
+    /// It came to this hook and did not pass it.
+    Dropped(Hook),
+    /// The question could not be put to the ruleset; why.
+    NotAsked(String),
+}
+
+/// A host with a ruleset; gone when dropped.
+pub struct Lab {
+    wires: Wires,
+    nftables: Socket,
+    conntrack: Socket,
+    next_tag: u32,
+}
+
+impl Lab {
+    /// A host with these interfaces (and `lo`) and no rules. Without any name, it has `eth0`.
+    pub fn new(interfaces: &[&str]) -> Self {
+        let wires = Wires::new(interfaces);
+        let socket = || wires.socket(rustix::net::netlink::NETFILTER);
+        let (nftables, conntrack) = (socket(), socket());
+        let mut lab = Self { wires, nftables, conntrack, next_tag: 1 };
+        lab.install();
+        lab
+    }
+
+    /// Loads commands or a ruleset's text with nft, beside what is there. The error is what nft said.
+    pub fn load_nft(&mut self, text: &str) -> Result<(), String> {
+        self.load("nft", &["-f", "-"], text)
+    }
+
+    /// Loads what iptables-save (`family` 4) or ip6tables-save (6) wrote; `backend` is `nft` or `legacy`.
+    pub fn load_iptables(&mut self, family: u8, text: &str, backend: &str) -> Result<(), String> {
+        let six = if family == 6 { "6" } else { "" };
+        self.load(&format!("ip{six}tables-{backend}-restore"), &[], text)
+    }
+
+    fn load(&mut self, program: &str, args: &[&str], text: &str) -> Result<(), String> {
+        let output = self.wires.run(program, args, text);
+        // It may have begun with `flush ruleset`.
+        self.install();
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into()) }
+    }
+
+    /// Takes the ruleset away: all tables of nf_tables, all rules of legacy tables.
+    pub fn flush(&mut self) {
+        self.load_nft("flush ruleset").unwrap();
+        for (family, list) in [(4, "ip_tables_names"), (6, "ip6_tables_names")] {
+            let path = format!("/proc/thread-self/net/{list}");
+            let tables = self.wires.inside(|| std::fs::read_to_string(path).unwrap_or_default());
+            for table in tables.lines() {
+                self.load_iptables(family, &empty(table), "legacy").unwrap();
+            }
+        }
+    }
+
+    /// Runs a shell script inside; gives what it printed.
+    pub fn sh(&self, script: &str) -> String {
+        let output = self.wires.run("sh", &["-ec", script], "");
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What becomes of each of these packets; in their order. They do not influence one another through conntrack.
+    pub fn verdicts(&mut self, path: Path, packets: &[Packet]) -> Vec<Seen> {
+        let mut seen = vec![None; packets.len()];
+        let mut waves: BTreeMap<(String, usize), Vec<usize>> = BTreeMap::new();
+        let mut rounds: HashMap<_, usize> = HashMap::new();
+        for (at, packet) in packets.iter().enumerate() {
+            match self.route_of(path, packet) {
+                Ok(route) => {
+                    let round = rounds.entry((route.clone(), Flow::of(packet).key())).or_default();
+                    waves.entry((route, *round)).or_default().push(at);
+                    *round += 1;
+                }
+                Err(why) => seen[at] = Some(Seen::NotAsked(why)),
+            }
+        }
+        for ((route, _), wave) in waves {
+            for part in wave.chunks(WAVE) {
+                let asked: Vec<&Packet> = part.iter().map(|at| &packets[*at]).collect();
+                for (at, answer) in part.iter().zip(self.ask(path, &route, &asked)) {
+                    seen[*at] = Some(answer);
+                }
+            }
+        }
+        seen.into_iter().map(|answer| answer.expect("each packet is in one wave")).collect()
+    }
+
+    /// What packets of one wave have in common: the interface that decides the routes.
+    fn route_of(&self, path: Path, packet: &Packet) -> Result<String, String> {
+        if packet.src.is_ipv4() != packet.dst.is_ipv4() {
+            return Err("addresses of two families".into());
+        }
+        match packet.l4 {
+            L4::Other(1 | 6 | 17 | 58 | 132) => return Err("this protocol has a kind of its own".into()),
+            L4::Other(0 | 43 | 44 | 50 | 51 | 60 | 135 | 139 | 140) if packet.dst.is_ipv6() => {
+                return Err("an extension header, not a protocol".into());
+            }
+            _ => {}
+        }
+        let named = |name: &Option<String>| {
+            let interface = self.wires.interface(name.as_deref());
+            interface.map(|(name, _)| name.to_owned()).ok_or_else(|| format!("no interface {name:?}"))
+        };
+        match path {
+            Path::Input => Ok(if named(&packet.iif)? == "lo" { "lo" } else { "" }.to_owned()),
+            Path::Forward if packet.iif.as_deref() == Some("lo") => {
+                Err("nothing is forwarded from lo".into())
+            }
+            Path::Forward => named(&packet.iif).and_then(|_| match named(&packet.oif)? {
+                lo if lo == "lo" => Err("nothing is forwarded to lo".into()),
+                name => Ok(name),
+            }),
+            Path::Output => named(&packet.oif).map(|_| String::new()),
+        }
+    }
+
+    /// One wave: at most one packet of each connection, all with the same routes.
+    fn ask(&mut self, path: Path, route: &str, packets: &[&Packet]) -> Vec<Seen> {
+        conntrack::flush(&mut self.conntrack);
+        let ready: Vec<_> =
+            packets.iter().map(|packet| conntrack::prepare(&mut self.conntrack, packet)).collect();
+        let first = self.tags(packets.len() as u32);
+        match path {
+            Path::Input => {
+                self.wires.route(Routing::Here { lo: route == "lo" });
+                self.wires.own(&packets.iter().map(|packet| packet.dst).collect());
+            }
+            Path::Forward => self.wires.route(Routing::Through(route.to_owned())),
+            Path::Output => {}
+        }
+        let groups = self.wires.join(packets);
+        let sent: Vec<Result<(), String>> = packets
+            .iter()
+            .zip(ready)
+            .zip(first..)
+            .map(|((packet, ready), tag)| {
+                ready?;
+                let bytes = wire::ip_packet(packet, tag, flaw(path, packet));
+                match self.wires.send(path, packet, &bytes) {
+                    // A drop at output is told to the sender.
+                    Ok(()) | Err(Errno::PERM) => Ok(()),
+                    Err(error) => Err(format!("cannot be sent: {error}")),
+                }
+            })
+            .collect();
+        let seen =
+            Sightings::read(&mut self.nftables, path, sent.iter().filter(|sent| sent.is_ok()).count(), first);
+        drop(groups);
+        if path == Path::Input {
+            self.wires.disown();
+        }
+        let all = packets.iter().zip(sent).zip(first..);
+        all.map(|((packet, sent), tag)| match sent {
+            Ok(()) => self.judge(path, packet, tag, &seen),
+            Err(why) => Seen::NotAsked(why),
+        })
+        .collect()
+    }
+
+    fn judge(&self, path: Path, packet: &Packet, tag: u32, seen: &Sightings) -> Seen {
+        let at = |hook, place| seen.at(hook, place, packet, tag);
+        let mut verdict = Seen::Accepted;
+        let mut before = None;
+        for hook in hooks(path) {
+            if at(*hook, Place::First).is_none() {
+                let after = before.map_or_else(String::new, |before: Hook| format!(" after {before:?}"));
+                return Seen::NotAsked(format!("does not come to {hook:?}{after}"));
+            }
+            if at(*hook, Place::Last).is_none() {
+                verdict = Seen::Dropped(*hook);
+                break;
+            }
+            before = Some(*hook);
+        }
+        let leaving = match path {
+            Path::Input => None,
+            Path::Forward => at(Hook::Forward, Place::First),
+            Path::Output => at(Hook::Output, Place::First),
+        };
+        let wanted = self.wires.interface(packet.oif.as_deref()).map(|(_, index)| index);
+        if leaving.is_some() && leaving != wanted {
+            return Seen::NotAsked(format!("leaves by interface number {leaving:?}"));
+        }
+        let tracked = if path == Path::Output { Hook::Output } else { Hook::Prerouting };
+        match at(tracked, Place::State) {
+            // Dropped before conntrack, or not tracked because the ruleset says so.
+            None | Some(64) if !is_never_tracked(packet) => verdict,
+            Some(state) if state != packet.state.bit() => Seen::NotAsked(format!("state is {state:#x}")),
+            None | Some(_) => verdict,
+        }
+    }
+
+    /// Tags that no set knows yet; the first of `count`.
+    fn tags(&mut self, count: u32) -> u32 {
+        if self.next_tag + count > record::TAGS {
+            self.nft(&record::forget());
+            self.next_tag = 1;
+        }
+        let first = self.next_tag;
+        self.next_tag += count;
+        first
+    }
+
+    fn install(&mut self) {
+        self.nft(&record::tables(self.wires.names()));
+    }
+
+    fn nft(&self, text: &str) {
+        let output = self.wires.run("nft", &["-f", "-"], text);
+        assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// The hooks of a path, in the order of the packet.
+fn hooks(path: Path) -> &'static [Hook] {
+    match path {
+        Path::Input => &[Hook::Ingress, Hook::Prerouting, Hook::Input],
+        Path::Forward => &[Hook::Ingress, Hook::Prerouting, Hook::Forward, Hook::Postrouting],
+        Path::Output => &[Hook::Output, Hook::Postrouting],
+    }
+}
+
+fn flaw(path: Path, packet: &Packet) -> Flaw {
+    match (packet.state, path) {
+        (State::Invalid, Path::Input | Path::Forward) => Flaw::Checksum,
+        (State::Invalid, Path::Output) => Flaw::Length,
+        (State::New | State::Established(_) | State::Related | State::Untracked, _) => Flaw::None,
+    }
+}
+
+/// Neighbour discovery and multicast listeners (net/netfilter/nf_conntrack_proto_icmpv6.c).
+fn is_never_tracked(packet: &Packet) -> bool {
+    matches!(packet.l4, L4::Icmp6 { kind: 130..=137 | 143, .. })
+}
+
+/// The rules file that empties a legacy table.
+fn empty(table: &str) -> String {
+    let chains: &[&str] = match table {
+        "raw" => &["PREROUTING", "OUTPUT"],
+        "nat" => &["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"],
+        "mangle" => &["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"],
+        _ => &["INPUT", "FORWARD", "OUTPUT"],
+    };
+    let chains: String = chains.iter().map(|chain| format!(":{chain} ACCEPT [0:0]\n")).collect();
+    format!("*{table}\n{chains}COMMIT\n")
+}
+
+/// All that was recorded of one wave.
+struct Sightings(HashMap<(Hook, Place, bool), Tags>);
+
+impl Sightings {
+    /// Reads until all packets sent have come and nothing changes any more.
+    fn read(socket: &mut Socket, path: Path, sent: usize, first: u32) -> Self {
+        let until = Instant::now() + PATIENCE;
+        let mut last = Self::once(socket, path);
+        // Output is done when sending returns; what comes in may be on its way in the backlog.
+        while path != Path::Output {
+            std::thread::sleep(Duration::from_millis(2));
+            let now = Self::once(socket, path);
+            let come = [false, true].map(|v6| {
+                let tags = &now.0[&(Hook::Ingress, Place::First, v6)];
+                tags.keys().filter(|tag| **tag >= first).count()
+            });
+            let settled = now.0 == last.0;
+            last = now;
+            if settled && (come.iter().sum::<usize>() >= sent || Instant::now() > until) {
+                break;
+            }
+        }
+        last
+    }
+
+    fn once(socket: &mut Socket, path: Path) -> Self {
+        let mut all = HashMap::new();
+        for hook in hooks(path) {
+            for place in [Place::First, Place::State, Place::Last] {
+                if place == Place::State && !matches!(hook, Hook::Prerouting | Hook::Output) {
+                    continue;
+                }
+                for (v6, version) in [(false, '4'), (true, '6')] {
+                    all.insert((*hook, place, v6), record::read(socket, *hook, place, version));
+                }
+            }
+        }
+        Self(all)
+    }
+
+    /// What was recorded beside the tag there; None if the packet was not seen there.
+    fn at(&self, hook: Hook, place: Place, packet: &Packet, tag: u32) -> Option<u32> {
+        self.0[&(hook, place, packet.dst.is_ipv6())].get(&tag).copied()
+    }
+}

@@ -1,0 +1,157 @@
+//! Where packets were seen: tables of our own whose chains come before and after all others at each hook and put
+//! each packet's tag into sets, and the reading of these sets.
+//!
+//! The ruleset under test is not touched: every chain here accepts. Nothing is recorded of tag 0, which is what
+//! packets of the host itself carry (with `DF`, or without automatic flow labels).
+
+use fwdrift::netlink::nft::{NFGENMSG, elem, expr, kind, msg, nfgenmsg};
+use fwdrift::netlink::{AttrWriter, Attrs, Message};
+use fwdrift::sys::socket::Socket;
+use std::collections::HashMap;
+use std::fmt::Write;
+
+/// The name of both tables, in family inet and in family netdev.
+pub const TABLE: &str = "fwdrift_oracle";
+const NFPROTO_INET: u8 = 1;
+const NFPROTO_NETDEV: u8 = 5;
+/// Distinct tags that a set can hold: those of IPv4.
+pub const TAGS: u32 = 0xffff;
+
+/// A place that packets pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hook {
+    /// netdev, before everything else.
+    Ingress,
+    Prerouting,
+    Input,
+    Forward,
+    Output,
+    Postrouting,
+}
+
+impl Hook {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Prerouting => "prerouting",
+            Self::Input => "input",
+            Self::Forward => "forward",
+            Self::Output => "output",
+            Self::Postrouting => "postrouting",
+        }
+    }
+}
+
+/// Which of our chains at a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// Before all other chains. At forward and output, with the index of the outgoing interface.
+    First,
+    /// Right after conntrack (prerouting and output only), with the state as the kernel numbers it.
+    State,
+    /// After all other chains.
+    Last,
+}
+
+/// The tags seen at one place; each with the interface or state, or 0.
+pub type Tags = HashMap<u32, u32>;
+
+/// The commands that make our tables anew; `interfaces` are those with an ingress hook.
+pub fn tables<'a>(interfaces: impl Iterator<Item = &'a str>) -> String {
+    let mut text = String::new();
+    for family in ["inet", "netdev"] {
+        writeln!(text, "table {family} {TABLE}\ndelete table {family} {TABLE}").unwrap();
+    }
+    writeln!(text, "table inet {TABLE} {{").unwrap();
+    for hook in [Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting] {
+        for place in [Place::First, Place::State, Place::Last] {
+            chain(&mut text, hook, place, hook.name());
+        }
+    }
+    let devices: Vec<String> = interfaces.map(|name| format!("{name:?}")).collect();
+    let ingress = format!("ingress devices = {{ {} }}", devices.join(", "));
+    writeln!(text, "}}\ntable netdev {TABLE} {{").unwrap();
+    chain(&mut text, Hook::Ingress, Place::First, &ingress);
+    chain(&mut text, Hook::Ingress, Place::Last, &ingress);
+    text.push_str("}\n");
+    text
+}
+
+fn chain(text: &mut String, hook: Hook, place: Place, at: &str) {
+    let priority = match place {
+        Place::First => i32::MIN,
+        Place::State if matches!(hook, Hook::Prerouting | Hook::Output) => -199,
+        Place::State => return,
+        Place::Last => i32::MAX,
+    };
+    let beside = match place {
+        Place::First if matches!(hook, Hook::Forward | Hook::Output) => " . oif",
+        Place::State => " . ct state",
+        Place::First | Place::Last => "",
+    };
+    // What the host sends by itself (resets, unreachables, IGMP) has no socket with an owner.
+    let ours = if hook == Hook::Output { "meta skuid 0 " } else { "" };
+    let name = name(hook, place);
+    for (version, field) in [('4', "ip id"), ('6', "ip6 flowlabel")] {
+        let key = format!("{field}{beside}");
+        writeln!(text, "set {name}{version} {{ typeof {key}; size 65535; flags dynamic; }}").unwrap();
+    }
+    writeln!(text, "chain {name} {{ type filter hook {at} priority {priority}; policy accept;").unwrap();
+    for (version, field) in [('4', "ip id"), ('6', "ip6 flowlabel")] {
+        writeln!(text, "{ours}{field} != 0 update @{name}{version} {{ {field}{beside} }}").unwrap();
+    }
+    text.push_str("}\n");
+}
+
+fn name(hook: Hook, place: Place) -> String {
+    let place = match place {
+        Place::First => "first",
+        Place::State => "state",
+        Place::Last => "last",
+    };
+    format!("{}_{place}", hook.name())
+}
+
+/// The tags seen at a place; `version` is `'4'` or `'6'`.
+pub fn read(socket: &mut Socket, hook: Hook, place: Place, version: char) -> Tags {
+    let family = if hook == Hook::Ingress { NFPROTO_NETDEV } else { NFPROTO_INET };
+    let mut attrs = AttrWriter::new();
+    attrs.string(elem::LIST_TABLE, TABLE.as_bytes());
+    attrs.string(elem::LIST_SET, format!("{}{version}", name(hook, place)).as_bytes());
+    let mut tags = Tags::new();
+    let body = [&nfgenmsg(family)[..], attrs.as_bytes()];
+    socket.dump(kind(msg::GETSETELEM), &body, |message| collect(message, version, &mut tags)).unwrap();
+    tags
+}
+
+fn collect(message: Message<'_>, version: char, tags: &mut Tags) {
+    let Some(list) = Attrs(&message.payload[NFGENMSG..]).find(elem::LIST_ELEMENTS) else { return };
+    for element in list.nested().flatten() {
+        let key = element.nested().find(elem::KEY).unwrap().nested().find(expr::DATA_VALUE).unwrap().payload;
+        // In network order; of a concatenation, each part is padded to four bytes.
+        let tag = match version {
+            '4' => u32::from(u16::from_be_bytes([key[0], key[1]])),
+            _ => u32::from_be_bytes([0, key[0], key[1], key[2]]),
+        };
+        let beside = key.get(4..8).map_or(0, |bytes| u32::from_ne_bytes(bytes.try_into().unwrap()));
+        tags.insert(tag, beside);
+    }
+}
+
+/// Empties all sets.
+pub fn forget() -> String {
+    let mut text = String::new();
+    for hook in [Hook::Ingress, Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting]
+    {
+        let family = if hook == Hook::Ingress { "netdev" } else { "inet" };
+        for place in [Place::First, Place::State, Place::Last] {
+            if place == Place::State && !matches!(hook, Hook::Prerouting | Hook::Output) {
+                continue;
+            }
+            for version in ['4', '6'] {
+                writeln!(text, "flush set {family} {TABLE} {}{version}", name(hook, place)).unwrap();
+            }
+        }
+    }
+    text
+}

@@ -1,0 +1,6 @@
+//! What a ruleset does to packets: the kernel is asked.
+//!
+//! `kernel` puts packets to a ruleset in a namespace; `asking` tests that it does so faithfully.
+
+mod asking;
+mod kernel;
