@@ -219,13 +219,38 @@ fn the_direction_of_a_connection_is_the_one_asked_for() {
 
 #[test]
 fn a_connection_made_by_packets_is_seen_as_the_entry_is_that_stands_for_it() {
-    // The kernel's own table after a handshake and an answer, against the entry made through ctnetlink.
-    let rules =
-        only("input", "ct state established ct status seen-reply,assured ct original proto-src 40000 accept");
-    let mut lab = lab(&rules);
-    let ack = L4::Tcp { sport: 40_000, dport: 80, flags: ACK };
-    for p in both(ack) {
-        check(&mut lab, Input, &[(in_state(ESTABLISHED, p), Accepted)]);
+    // On the way through: at input, the host itself would reset a connection that nobody listens for.
+    let facts = "meta l4proto tcp ct state established ct status seen-reply ct status assured";
+    for (direction, state) in [("original", ESTABLISHED), ("reply", ANSWER)] {
+        let rules = format!("{facts} ct direction {direction} ct original proto-dst 80 accept");
+        let hold = only("forward", &format!("{rules}\ntcp flags & (syn | ack) != ack accept"));
+        let mut lab = lab(&hold);
+        for version in [v4, v6] {
+            let there =
+                |flags| from("eth0", to("eth1", version(L4::Tcp { sport: 40_000, dport: 80, flags })));
+            let back = |flags| {
+                let p = there(flags);
+                let l4 = L4::Tcp { sport: 80, dport: 40_000, flags };
+                from("eth1", to("eth0", Packet { src: p.dst, dst: p.src, l4, ..p }))
+            };
+            let third = in_state(ESTABLISHED, there(ACK));
+            let made =
+                [there(SYN), in_state(ANSWER, back(SYN | ACK)), third.clone(), in_state(ANSWER, back(ACK))];
+            let seen = lab.in_turn(&made.map(|packet| (Forward, packet)));
+            let verdict = |passes| if passes { Accepted } else { Dropped(Hook::Forward) };
+            // The third packet makes the connection assured only as it leaves prerouting: it is so already.
+            let expected =
+                [Accepted, Accepted, verdict(direction == "original"), verdict(direction == "reply")];
+            assert_eq!(seen, expected, "{direction}, {version:?}");
+            let asked = if direction == "original" { there(ACK) } else { back(ACK) };
+            let other = if direction == "original" { back(ACK) } else { there(ACK) };
+            let away = if direction == "original" { ANSWER } else { ESTABLISHED };
+            check(
+                &mut lab,
+                Forward,
+                &[(in_state(state, asked), Accepted), (in_state(away, other), verdict(false))],
+            );
+        }
     }
 }
 

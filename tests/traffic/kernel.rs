@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 use wire::Flaw;
 use wires::{Routing, Wires};
 
-/// Packets sent between two readings of the sets.
-const WAVE: usize = 8192;
+/// Packets sent between two readings of the sets: fewer than the smallest conntrack table holds.
+const WAVE: usize = 4096;
 /// How long packets sent may be on their way.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -150,6 +150,17 @@ pub struct Lab {
     nftables: Socket,
     conntrack: Socket,
     next_tag: u32,
+    /// Whether the ruleset looks for the way back to a source.
+    looks_back: bool,
+}
+
+/// What packets of one wave have in common.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Route {
+    /// Forward: the outgoing interface; input: `lo`, or nothing.
+    to: String,
+    /// The incoming interface, where the ruleset looks back.
+    from: Option<String>,
 }
 
 impl Lab {
@@ -158,7 +169,7 @@ impl Lab {
         let wires = Wires::new(interfaces);
         let socket = || wires.socket(rustix::net::netlink::NETFILTER);
         let (nftables, conntrack) = (socket(), socket());
-        let mut lab = Self { wires, nftables, conntrack, next_tag: 1 };
+        let mut lab = Self { wires, nftables, conntrack, next_tag: 1, looks_back: false };
         lab.install();
         lab
     }
@@ -176,6 +187,7 @@ impl Lab {
 
     fn load(&mut self, program: &str, args: &[&str], text: &str) -> Result<(), String> {
         let output = self.wires.run(program, args, text);
+        self.looks_back |= ["fib", "rpfilter"].iter().any(|word| text.contains(word));
         // It may have begun with `flush ruleset`.
         self.install();
         if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into()) }
@@ -183,6 +195,7 @@ impl Lab {
 
     /// Takes the ruleset away: all tables of nf_tables, all rules of legacy tables.
     pub fn flush(&mut self) {
+        self.looks_back = false;
         self.load_nft("flush ruleset").unwrap();
         for (family, list) in [(4, "ip_tables_names"), (6, "ip6_tables_names")] {
             let path = format!("/proc/thread-self/net/{list}");
@@ -193,17 +206,10 @@ impl Lab {
         }
     }
 
-    /// Runs a shell script inside; gives what it printed.
-    pub fn sh(&self, script: &str) -> String {
-        let output = self.wires.run("sh", &["-ec", script], "");
-        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
     /// What becomes of each of these packets; in their order. They do not influence one another through conntrack.
     pub fn verdicts(&mut self, path: Path, packets: &[Packet]) -> Vec<Seen> {
         let mut seen = vec![None; packets.len()];
-        let mut waves: BTreeMap<(String, usize), Vec<usize>> = BTreeMap::new();
+        let mut waves: BTreeMap<(Route, usize), Vec<usize>> = BTreeMap::new();
         let mut rounds: HashMap<_, usize> = HashMap::new();
         for (at, packet) in packets.iter().enumerate() {
             match self.route_of(path, packet) {
@@ -226,8 +232,19 @@ impl Lab {
         seen.into_iter().map(|answer| answer.expect("each packet is in one wave")).collect()
     }
 
-    /// What packets of one wave have in common: the interface that decides the routes.
-    fn route_of(&self, path: Path, packet: &Packet) -> Result<String, String> {
+    /// What becomes of these packets when they are sent one after the other, in the connections that there are: none is
+    /// made, none forgotten. A packet's state is only compared with what conntrack says.
+    pub fn in_turn(&mut self, packets: &[(Path, Packet)]) -> Vec<Seen> {
+        conntrack::flush(&mut self.conntrack);
+        let mut one = |(path, packet): &(Path, Packet)| match self.route_of(*path, packet) {
+            Ok(route) => self.put(*path, &route, &[packet], vec![Ok(())]).remove(0),
+            Err(why) => Seen::NotAsked(why),
+        };
+        packets.iter().map(&mut one).collect()
+    }
+
+    /// What decides the routes; or why the packet cannot be sent.
+    fn route_of(&self, path: Path, packet: &Packet) -> Result<Route, String> {
         if packet.src.is_ipv4() != packet.dst.is_ipv4() {
             return Err("addresses of two families".into());
         }
@@ -242,32 +259,51 @@ impl Lab {
             let interface = self.wires.interface(name.as_deref());
             interface.map(|(name, _)| name.to_owned()).ok_or_else(|| format!("no interface {name:?}"))
         };
-        match path {
-            Path::Input => Ok(if named(&packet.iif)? == "lo" { "lo" } else { "" }.to_owned()),
+        let to = match path {
+            Path::Input if named(&packet.iif)? == "lo" => "lo".to_owned(),
+            Path::Input => String::new(),
             Path::Forward if packet.iif.as_deref() == Some("lo") => {
-                Err("nothing is forwarded from lo".into())
+                return Err("nothing is forwarded from lo".into());
             }
-            Path::Forward => named(&packet.iif).and_then(|_| match named(&packet.oif)? {
-                lo if lo == "lo" => Err("nothing is forwarded to lo".into()),
-                name => Ok(name),
-            }),
-            Path::Output => named(&packet.oif).map(|_| String::new()),
-        }
+            Path::Forward => match named(&packet.oif)? {
+                lo if lo == "lo" => return Err("nothing is forwarded to lo".into()),
+                name => name,
+            },
+            Path::Output => named(&packet.oif).map(|_| String::new())?,
+        };
+        let from = match path {
+            Path::Input | Path::Forward => Some(named(&packet.iif)?),
+            Path::Output => None,
+        };
+        Ok(Route { to, from: from.filter(|_| self.looks_back) })
     }
 
     /// One wave: at most one packet of each connection, all with the same routes.
-    fn ask(&mut self, path: Path, route: &str, packets: &[&Packet]) -> Vec<Seen> {
+    fn ask(&mut self, path: Path, route: &Route, packets: &[&Packet]) -> Vec<Seen> {
         conntrack::flush(&mut self.conntrack);
-        let ready: Vec<_> =
-            packets.iter().map(|packet| conntrack::prepare(&mut self.conntrack, packet)).collect();
+        let ready = packets.iter().map(|packet| conntrack::prepare(&mut self.conntrack, packet)).collect();
+        self.put(path, route, packets, ready)
+    }
+
+    /// Sends packets whose connections are ready, and reads what became of them.
+    fn put(
+        &mut self,
+        path: Path,
+        route: &Route,
+        packets: &[&Packet],
+        ready: Vec<Result<(), String>>,
+    ) -> Vec<Seen> {
         let first = self.tags(packets.len() as u32);
         match path {
             Path::Input => {
-                self.wires.route(Routing::Here { lo: route == "lo" });
+                self.wires.route(Routing::Here { lo: route.to == "lo" });
                 self.wires.own(&packets.iter().map(|packet| packet.dst).collect());
             }
-            Path::Forward => self.wires.route(Routing::Through(route.to_owned())),
+            Path::Forward => self.wires.route(Routing::Through(route.to.clone())),
             Path::Output => {}
+        }
+        if let Some(from) = &route.from {
+            self.wires.put_behind(from);
         }
         let groups = self.wires.join(packets);
         let sent: Vec<Result<(), String>> = packets

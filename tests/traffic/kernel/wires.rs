@@ -60,6 +60,7 @@ pub struct Wires {
     ends: BTreeMap<String, End>,
     first: String,
     routing: Option<Routing>,
+    behind: Option<String>,
 }
 
 /// One interface of the host.
@@ -92,7 +93,7 @@ impl Wires {
         inside(&outside, || write_setting("ipv6/conf/default/disable_ipv6", "1"));
         let path = format!("/proc/{}/fd/{}", std::process::id(), outside.as_fd().as_raw_fd());
         let mut links = "link set lo up\n".to_owned();
-        let (mut peers, mut v4, mut v6) = (String::new(), String::new(), String::new());
+        let [mut peers, mut v4, mut v6, mut hops] = [const { String::new() }; 4];
         let [gateway4, gateway6] = GATEWAY;
         for (number, name) in names.iter().enumerate() {
             let (ours, theirs) = (mac(0, number), mac(1, number));
@@ -101,15 +102,19 @@ impl Wires {
             writeln!(links, "peer name p{number} address {} netns {path}", text(theirs)).unwrap();
             writeln!(links, "link set {name} addrgenmode none arp off up").unwrap();
             writeln!(peers, "link set p{number} arp off up").unwrap();
-            let metric = 100 + number;
+            write!(hops, " nexthop via {gateway4} dev {name} onlink").unwrap();
             writeln!(v4, "addr add 198.18.255.{number}/32 dev {name}").unwrap();
             writeln!(v6, "addr add 2001:2:0:ffff::{number}/128 dev {name} nodad").unwrap();
-            for (lines, gateway) in [(&mut v4, gateway4), (&mut v6, gateway6)] {
-                let rest = format!("dev {name} onlink table {SENT} metric {metric}");
-                writeln!(lines, "route add default via {gateway} {rest}").unwrap();
+            let metric = 100 + number;
+            let through = format!("dev {name} onlink table {SENT} metric {metric}");
+            writeln!(v6, "route add default via {gateway6} {through}").unwrap();
+            for lines in [&mut v4, &mut v6] {
                 writeln!(lines, "rule add iif {name} lookup {RECEIVED} pref 200").unwrap();
             }
         }
+        // One route, or a reverse path filter of IPv4 would find the first interface only (net/ipv4/netfilter/nft_fib_ipv4.c
+        // asks whether the route that it finds can use the interface; that of IPv6 looks for a route by it).
+        writeln!(v4, "route add default table {SENT} metric 100{hops}").unwrap();
         for lines in [&mut v4, &mut v6] {
             writeln!(lines, "route add local default dev lo table {SENT} metric 999").unwrap();
             writeln!(lines, "rule add iif lo lookup {SENT} pref 300").unwrap();
@@ -120,7 +125,7 @@ impl Wires {
         let ends = names.iter().copied().enumerate().chain([(usize::MAX, "lo")]);
         let ends = ends.map(|(number, name)| (name.to_owned(), End::new(&host, &outside, number, name)));
         let (ends, first) = (ends.collect(), names[0].to_owned());
-        Self { host, _outside: outside, ends, first, routing: None }
+        Self { host, _outside: outside, ends, first, routing: None, behind: None }
     }
 
     /// All interfaces of the host.
@@ -177,6 +182,16 @@ impl Wires {
             self.inside(|| ip(version, &lines));
         }
         self.routing = Some(to);
+    }
+
+    /// Puts all sources of IPv6 behind this interface: `fib` and `rpfilter` find the best route, whichever its interface
+    /// is, and then compare.
+    pub fn put_behind(&mut self, name: &str) {
+        if self.behind.as_deref() != Some(name) && name != "lo" {
+            let route = format!("default via {} dev {name} onlink table {SENT} metric 1", GATEWAY[1]);
+            self.inside(|| ip("-6", &format!("route replace {route}\n")));
+            self.behind = Some(name.to_owned());
+        }
     }
 
     /// Makes these addresses the host's own, as `fib` and `addrtype` see it, until [`Self::disown`].
