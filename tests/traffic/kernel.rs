@@ -157,7 +157,7 @@ pub struct Lab {
 /// What packets of one wave have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Route {
-    /// Forward: the outgoing interface; input: `lo`, or nothing.
+    /// Forward: the outgoing interface.
     to: String,
     /// The incoming interface, where the ruleset looks back.
     from: Option<String>,
@@ -188,8 +188,12 @@ impl Lab {
     fn load(&mut self, program: &str, args: &[&str], text: &str) -> Result<(), String> {
         let output = self.wires.run(program, args, text);
         self.looks_back |= ["fib", "rpfilter"].iter().any(|word| text.contains(word));
-        // It may have begun with `flush ruleset`.
-        self.install();
+        // It may have begun with `flush ruleset`; making them anew takes ten times as long as looking.
+        let tables = self.wires.run("nft", &["list", "tables"], "").stdout;
+        let ours = |line: &&str| line.ends_with(&format!(" {}", record::TABLE));
+        if String::from_utf8_lossy(&tables).lines().filter(ours).count() < 2 {
+            self.install();
+        }
         if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into()) }
     }
 
@@ -260,8 +264,7 @@ impl Lab {
             interface.map(|(name, _)| name.to_owned()).ok_or_else(|| format!("no interface {name:?}"))
         };
         let to = match path {
-            Path::Input if named(&packet.iif)? == "lo" => "lo".to_owned(),
-            Path::Input => String::new(),
+            Path::Input => named(&packet.iif).map(|_| String::new())?,
             Path::Forward if packet.iif.as_deref() == Some("lo") => {
                 return Err("nothing is forwarded from lo".into());
             }
@@ -296,7 +299,7 @@ impl Lab {
         let first = self.tags(packets.len() as u32);
         match path {
             Path::Input => {
-                self.wires.route(Routing::Here { lo: route.to == "lo" });
+                self.wires.route(Routing::Here);
                 self.wires.own(&packets.iter().map(|packet| packet.dst).collect());
             }
             Path::Forward => self.wires.route(Routing::Through(route.to.clone())),
@@ -320,8 +323,11 @@ impl Lab {
                 }
             })
             .collect();
-        let seen =
-            Sightings::read(&mut self.nftables, path, sent.iter().filter(|sent| sent.is_ok()).count(), first);
+        let count = sent.iter().filter(|sent| sent.is_ok()).count();
+        let versions = [('4', false), ('6', true)].into_iter();
+        let versions = versions.filter(|(_, v6)| packets.iter().any(|packet| packet.dst.is_ipv6() == *v6));
+        let versions: Vec<char> = versions.map(|(version, _)| version).collect();
+        let seen = Sightings::read(&mut self.nftables, path, &versions, first, count);
         drop(groups);
         if path == Path::Input {
             self.wires.disown();
@@ -423,39 +429,37 @@ fn empty(table: &str) -> String {
 }
 
 /// All that was recorded of one wave.
-struct Sightings(HashMap<(Hook, Place, bool), Tags>);
+#[derive(PartialEq, Eq)]
+struct Sightings(HashMap<(Hook, Place, char), Tags>);
 
 impl Sightings {
-    /// Reads until all packets sent have come and nothing changes any more.
-    fn read(socket: &mut Socket, path: Path, sent: usize, first: u32) -> Self {
+    /// Reads until all packets sent have come and two readings are alike: what comes in may still be in the backlog.
+    fn read(socket: &mut Socket, path: Path, versions: &[char], first: u32, sent: usize) -> Self {
         let until = Instant::now() + PATIENCE;
-        let mut last = Self::once(socket, path);
-        // Output is done when sending returns; what comes in may be on its way in the backlog.
-        while path != Path::Output {
+        let begin = (hooks(path)[0], Place::First);
+        let mut come = |version: &char| record::read(socket, begin.0, begin.1, *version, first).len();
+        while versions.iter().map(&mut come).sum::<usize>() < sent && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(2));
-            let now = Self::once(socket, path);
-            let come = [false, true].map(|v6| {
-                let tags = &now.0[&(Hook::Ingress, Place::First, v6)];
-                tags.keys().filter(|tag| **tag >= first).count()
-            });
-            let settled = now.0 == last.0;
-            last = now;
-            if settled && (come.iter().sum::<usize>() >= sent || Instant::now() > until) {
-                break;
-            }
         }
-        last
+        let mut last = Self::once(socket, path, versions, first);
+        loop {
+            let now = Self::once(socket, path, versions, first);
+            if now == last {
+                return now;
+            }
+            last = now;
+        }
     }
 
-    fn once(socket: &mut Socket, path: Path) -> Self {
+    fn once(socket: &mut Socket, path: Path, versions: &[char], first: u32) -> Self {
         let mut all = HashMap::new();
         for hook in hooks(path) {
             for place in [Place::First, Place::State, Place::Last] {
                 if place == Place::State && !matches!(hook, Hook::Prerouting | Hook::Output) {
                     continue;
                 }
-                for (v6, version) in [(false, '4'), (true, '6')] {
-                    all.insert((*hook, place, v6), record::read(socket, *hook, place, version));
+                for version in versions {
+                    all.insert((*hook, place, *version), record::read(socket, *hook, place, *version, first));
                 }
             }
         }
@@ -464,6 +468,7 @@ impl Sightings {
 
     /// What was recorded beside the tag there; None if the packet was not seen there.
     fn at(&self, hook: Hook, place: Place, packet: &Packet, tag: u32) -> Option<u32> {
-        self.0[&(hook, place, packet.dst.is_ipv6())].get(&tag).copied()
+        let version = if packet.dst.is_ipv6() { '6' } else { '4' };
+        self.0[&(hook, place, version)].get(&tag).copied()
     }
 }

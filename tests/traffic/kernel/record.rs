@@ -1,8 +1,9 @@
 //! Where packets were seen: tables of our own whose chains come before and after all others at each hook and put
 //! each packet's tag into sets, and the reading of these sets.
 //!
-//! The ruleset under test is not touched: every chain here accepts. Nothing is recorded of tag 0, which is what
-//! packets of the host itself carry (with `DF`, or without automatic flow labels).
+//! The ruleset under test is not touched: every chain here accepts each packet asked about. What the host sends by
+//! itself (resets, unreachables, group reports) is dropped before anything sees it: its identifications are random and
+//! would be taken for tags when it comes back by `lo`, and a reset would end a connection.
 
 use fwdrift::netlink::nft::{NFGENMSG, elem, expr, kind, msg, nfgenmsg};
 use fwdrift::netlink::{AttrWriter, Attrs, Message};
@@ -14,8 +15,8 @@ use std::fmt::Write;
 pub const TABLE: &str = "fwdrift_oracle";
 const NFPROTO_INET: u8 = 1;
 const NFPROTO_NETDEV: u8 = 5;
-/// Distinct tags that a set can hold: those of IPv4.
-pub const TAGS: u32 = 0xffff;
+/// Tags that a set can hold: far fewer than IPv4 has, as each reading walks all buckets of the hash tables.
+pub const TAGS: u32 = 0x3fff;
 
 /// A place that packets pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,17 +90,21 @@ fn chain(text: &mut String, hook: Hook, place: Place, at: &str) {
         Place::State => " . ct state",
         Place::First | Place::Last => "",
     };
-    // What the host sends by itself (resets, unreachables, IGMP) has no socket with an owner.
-    let ours = if hook == Hook::Output { "meta skuid 0 " } else { "" };
     let name = name(hook, place);
     for (version, field) in [('4', "ip id"), ('6', "ip6 flowlabel")] {
         let key = format!("{field}{beside}");
-        writeln!(text, "set {name}{version} {{ typeof {key}; size 65535; flags dynamic; }}").unwrap();
+        writeln!(text, "set {name}{version} {{ typeof {key}; size 16384; flags dynamic; }}").unwrap();
     }
     writeln!(text, "chain {name} {{ type filter hook {at} priority {priority}; policy accept;").unwrap();
+    // What the kernel sends has no socket with an owner, and a match on the owner does not hold.
+    let (ours, rest) = match (hook, place) {
+        (Hook::Output, Place::First) => ("meta skuid 0 ", "meta skuid 0 accept\ndrop\n"),
+        _ => ("", ""),
+    };
     for (version, field) in [('4', "ip id"), ('6', "ip6 flowlabel")] {
         writeln!(text, "{ours}{field} != 0 update @{name}{version} {{ {field}{beside} }}").unwrap();
     }
+    text.push_str(rest);
     text.push_str("}\n");
 }
 
@@ -112,8 +117,11 @@ fn name(hook: Hook, place: Place) -> String {
     format!("{}_{place}", hook.name())
 }
 
-/// The tags seen at a place; `version` is `'4'` or `'6'`.
-pub fn read(socket: &mut Socket, hook: Hook, place: Place, version: char) -> Tags {
+/// The tags from `first` on that were seen at a place; `version` is `'4'` or `'6'`.
+///
+/// The kernel finds its place in a hash table again by counting (net/netfilter/nft_set_hash.c): while packets come or the
+/// table is resized, elements can be left out.
+pub fn read(socket: &mut Socket, hook: Hook, place: Place, version: char, first: u32) -> Tags {
     let family = if hook == Hook::Ingress { NFPROTO_NETDEV } else { NFPROTO_INET };
     let mut attrs = AttrWriter::new();
     attrs.string(elem::LIST_TABLE, TABLE.as_bytes());
@@ -121,6 +129,7 @@ pub fn read(socket: &mut Socket, hook: Hook, place: Place, version: char) -> Tag
     let mut tags = Tags::new();
     let body = [&nfgenmsg(family)[..], attrs.as_bytes()];
     socket.dump(kind(msg::GETSETELEM), &body, |message| collect(message, version, &mut tags)).unwrap();
+    tags.retain(|tag, _| *tag >= first);
     tags
 }
 

@@ -23,22 +23,14 @@ const RECEIVED: u32 = 200;
 /// Marks our own routes in table local (`proto`).
 const OURS: u32 = 250;
 
-/// The kernel's settings in the host's namespace; the last ones are not there in older kernels.
+/// The kernel's settings in the host's namespace.
 const SETTINGS: &[(&str, &str)] = &[
     ("ipv4/ip_forward", "1"),
     ("ipv4/ip_nonlocal_bind", "1"),
     ("ipv4/igmp_max_memberships", "10000"),
-    ("ipv4/icmp_echo_ignore_all", "1"),
-    ("ipv4/icmp_ratemask", "2147483647"),
-    ("ipv6/auto_flowlabels", "0"),
-    ("ipv6/icmp/echo_ignore_all", "1"),
-    ("ipv6/icmp/ratemask", "0-255"),
     ("netfilter/nf_conntrack_tcp_be_liberal", "1"),
     ("netfilter/nf_conntrack_tcp_loose", "0"),
     ("netfilter/nf_conntrack_checksum", "1"),
-    // Errors that the host sends itself would carry random identifications, as tags do.
-    ("ipv4/icmp_msgs_per_sec", "0"),
-    ("ipv4/icmp_msgs_burst", "0"),
 ];
 /// The same for each interface: of IPv4, of IPv6.
 const OF_INTERFACES: [&[(&str, &str)]; 2] = [
@@ -76,8 +68,8 @@ struct End {
 /// Where what comes in is routed to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Routing {
-    /// To the host itself; what comes in by `lo`, too, if asked for.
-    Here { lo: bool },
+    /// To the host itself, even what is translated to an address that was not asked about (by `lo`: only what was).
+    Here,
     /// Out by this interface.
     Through(String),
 }
@@ -164,16 +156,8 @@ impl Wires {
             if self.routing.is_some() {
                 writeln!(lines, "route flush table {RECEIVED}").unwrap();
             }
-            if self.routing == Some(Routing::Here { lo: true }) {
-                writeln!(lines, "rule del iif lo lookup {RECEIVED} pref 250").unwrap();
-            }
             match &to {
-                Routing::Here { lo } => {
-                    writeln!(lines, "route add local default dev lo table {RECEIVED}").unwrap();
-                    if *lo {
-                        writeln!(lines, "rule add iif lo lookup {RECEIVED} pref 250").unwrap();
-                    }
-                }
+                Routing::Here => writeln!(lines, "route add local default dev lo table {RECEIVED}").unwrap(),
                 Routing::Through(name) => {
                     writeln!(lines, "route add default via {gateway} dev {name} onlink table {RECEIVED}")
                         .unwrap();
@@ -338,14 +322,9 @@ fn settings(interfaces: &[&str]) {
     }
 }
 
-/// What a kernel does not have does not matter, or shows in the answers.
 fn write_setting(name: &str, value: &str) {
     let path = format!("/proc/sys/net/{name}");
-    match std::fs::write(&path, value) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => panic!("{path}: {error}"),
-    }
+    std::fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}"));
 }
 
 fn mac(side: u8, number: usize) -> [u8; 6] {
