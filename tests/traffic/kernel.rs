@@ -9,129 +9,24 @@
 //! interface; for [`Path::Input`] just the destinations asked about are the host's own).
 
 mod conntrack;
+mod packet;
 mod record;
 mod wire;
 mod wires;
 
+pub use packet::{Direction, L4, Packet, Path, State};
 pub use record::Hook;
 
 use conntrack::Flow;
 use fwdrift::sys::socket::Socket;
-use record::{Place, Tags};
+use record::{Place, Sightings};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
-use std::time::{Duration, Instant};
 use wire::Flaw;
 use wires::{Routing, Wires};
 
 /// Packets sent between two readings of the sets: fewer than the smallest conntrack table holds.
 const WAVE: usize = 4096;
-/// How long packets sent may be on their way.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Which hooks a packet passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Path {
-    /// Ingress, prerouting, input.
-    Input,
-    /// Ingress, prerouting, forward, postrouting.
-    Forward,
-    /// Output, postrouting.
-    Output,
-}
-
-/// A packet to ask about, as it is when it reaches the first hook.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Packet {
-    pub src: IpAddr,
-    pub dst: IpAddr,
-    pub l4: L4,
-    /// Where it comes in ([`Path::Input`], [`Path::Forward`]); None is the lab's first interface.
-    pub iif: Option<String>,
-    /// Where it goes out ([`Path::Forward`], [`Path::Output`]); None is the lab's first interface.
-    pub oif: Option<String>,
-    pub state: State,
-    /// The whole octet: DSCP and ECN.
-    pub tos: u8,
-    /// On the way to the host: the forward hook sees one less.
-    pub ttl: u8,
-}
-
-impl Packet {
-    /// A new connection's packet, first interface to first interface.
-    pub fn new(src: IpAddr, dst: IpAddr, l4: L4) -> Self {
-        Self { src, dst, l4, iif: None, oif: None, state: State::New, tos: 0, ttl: 64 }
-    }
-}
-
-/// What follows the IP header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum L4 {
-    /// `flags` as in the header: 2 is SYN, 16 is ACK.
-    Tcp {
-        sport: u16,
-        dport: u16,
-        flags: u8,
-    },
-    Udp {
-        sport: u16,
-        dport: u16,
-    },
-    /// Errors quote a UDP packet in place of the identifier.
-    Icmp {
-        kind: u8,
-        code: u8,
-        id: u16,
-    },
-    Icmp6 {
-        kind: u8,
-        code: u8,
-        id: u16,
-    },
-    Sctp {
-        sport: u16,
-        dport: u16,
-    },
-    /// Any other protocol, by its number.
-    Other(u8),
-}
-
-/// What conntrack thinks of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// The first of its connection.
-    New,
-    /// Of a connection that was answered.
-    Established(Direction),
-    /// An ICMP error about a connection; otherwise, the first packet of a connection that another one expects.
-    Related,
-    Invalid,
-    /// Where the kernel or the ruleset does not track it.
-    Untracked,
-}
-
-impl State {
-    /// As `enum nft_ct_keys`' state bits number it (`NF_CT_STATE_BIT`).
-    fn bit(self) -> u32 {
-        match self {
-            Self::Invalid => 1,
-            Self::Established(_) => 2,
-            Self::Related => 4,
-            Self::New => 8,
-            Self::Untracked => 64,
-        }
-    }
-}
-
-/// Who sent a packet of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Whoever began it.
-    Original,
-    /// The other one.
-    Reply,
-}
 
 /// What became of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +37,13 @@ pub enum Seen {
     Dropped(Hook),
     /// The question could not be put to the ruleset; why.
     NotAsked(String),
+}
+
+/// Which of the two programs that are called iptables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    Nft,
+    Legacy,
 }
 
 /// A host with a ruleset; gone when dropped.
@@ -179,10 +81,20 @@ impl Lab {
         self.load("nft", &["-f", "-"], text)
     }
 
-    /// Loads what iptables-save (`family` 4) or ip6tables-save (6) wrote; `backend` is `nft` or `legacy`.
-    pub fn load_iptables(&mut self, family: u8, text: &str, backend: &str) -> Result<(), String> {
-        let six = if family == 6 { "6" } else { "" };
-        self.load(&format!("ip{six}tables-{backend}-restore"), &[], text)
+    /// Loads what iptables-save (`family` 4) or ip6tables-save (6) wrote.
+    pub fn load_iptables(&mut self, family: u8, text: &str, backend: Backend) -> Result<(), String> {
+        let program = match (family, backend) {
+            (6, Backend::Nft) => "ip6tables-nft-restore",
+            (6, Backend::Legacy) => "ip6tables-legacy-restore",
+            (_, Backend::Nft) => "iptables-nft-restore",
+            (_, Backend::Legacy) => "iptables-legacy-restore",
+        };
+        self.load(program, &[], text)
+    }
+
+    /// Makes the sets that `ipset save` wrote. [`Self::flush`] leaves them.
+    pub fn load_ipset(&mut self, text: &str) -> Result<(), String> {
+        self.load("ipset", &["restore"], text)
     }
 
     fn load(&mut self, program: &str, args: &[&str], text: &str) -> Result<(), String> {
@@ -205,7 +117,7 @@ impl Lab {
             let path = format!("/proc/thread-self/net/{list}");
             let tables = self.wires.inside(|| std::fs::read_to_string(path).unwrap_or_default());
             for table in tables.lines() {
-                self.load_iptables(family, &empty(table), "legacy").unwrap();
+                self.load_iptables(family, &empty(table), Backend::Legacy).unwrap();
             }
         }
     }
@@ -344,7 +256,7 @@ impl Lab {
         let at = |hook, place| seen.at(hook, place, packet, tag);
         let mut verdict = Seen::Accepted;
         let mut before = None;
-        for hook in hooks(path) {
+        for hook in path.hooks() {
             if at(*hook, Place::First).is_none() {
                 let after = before.map_or_else(String::new, |before: Hook| format!(" after {before:?}"));
                 return Seen::NotAsked(format!("does not come to {hook:?}{after}"));
@@ -367,7 +279,7 @@ impl Lab {
         let tracked = if path == Path::Output { Hook::Output } else { Hook::Prerouting };
         match at(tracked, Place::State) {
             // Dropped before conntrack, or not tracked because the ruleset says so.
-            None | Some(64) if !is_never_tracked(packet) => verdict,
+            None | Some(64) if !packet.is_never_tracked() => verdict,
             Some(state) if state != packet.state.bit() => Seen::NotAsked(format!("state is {state:#x}")),
             None | Some(_) => verdict,
         }
@@ -394,26 +306,12 @@ impl Lab {
     }
 }
 
-/// The hooks of a path, in the order of the packet.
-fn hooks(path: Path) -> &'static [Hook] {
-    match path {
-        Path::Input => &[Hook::Ingress, Hook::Prerouting, Hook::Input],
-        Path::Forward => &[Hook::Ingress, Hook::Prerouting, Hook::Forward, Hook::Postrouting],
-        Path::Output => &[Hook::Output, Hook::Postrouting],
-    }
-}
-
 fn flaw(path: Path, packet: &Packet) -> Flaw {
     match (packet.state, path) {
         (State::Invalid, Path::Input | Path::Forward) => Flaw::Checksum,
         (State::Invalid, Path::Output) => Flaw::Length,
         (State::New | State::Established(_) | State::Related | State::Untracked, _) => Flaw::None,
     }
-}
-
-/// Neighbour discovery and multicast listeners (net/netfilter/nf_conntrack_proto_icmpv6.c).
-fn is_never_tracked(packet: &Packet) -> bool {
-    matches!(packet.l4, L4::Icmp6 { kind: 130..=137 | 143, .. })
 }
 
 /// The rules file that empties a legacy table.
@@ -426,49 +324,4 @@ fn empty(table: &str) -> String {
     };
     let chains: String = chains.iter().map(|chain| format!(":{chain} ACCEPT [0:0]\n")).collect();
     format!("*{table}\n{chains}COMMIT\n")
-}
-
-/// All that was recorded of one wave.
-#[derive(PartialEq, Eq)]
-struct Sightings(HashMap<(Hook, Place, char), Tags>);
-
-impl Sightings {
-    /// Reads until all packets sent have come and two readings are alike: what comes in may still be in the backlog.
-    fn read(socket: &mut Socket, path: Path, versions: &[char], first: u32, sent: usize) -> Self {
-        let until = Instant::now() + PATIENCE;
-        let begin = (hooks(path)[0], Place::First);
-        let mut come = |version: &char| record::read(socket, begin.0, begin.1, *version, first).len();
-        while versions.iter().map(&mut come).sum::<usize>() < sent && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        let mut last = Self::once(socket, path, versions, first);
-        loop {
-            let now = Self::once(socket, path, versions, first);
-            if now == last {
-                return now;
-            }
-            last = now;
-        }
-    }
-
-    fn once(socket: &mut Socket, path: Path, versions: &[char], first: u32) -> Self {
-        let mut all = HashMap::new();
-        for hook in hooks(path) {
-            for place in [Place::First, Place::State, Place::Last] {
-                if place == Place::State && !matches!(hook, Hook::Prerouting | Hook::Output) {
-                    continue;
-                }
-                for version in versions {
-                    all.insert((*hook, place, *version), record::read(socket, *hook, place, *version, first));
-                }
-            }
-        }
-        Self(all)
-    }
-
-    /// What was recorded beside the tag there; None if the packet was not seen there.
-    fn at(&self, hook: Hook, place: Place, packet: &Packet, tag: u32) -> Option<u32> {
-        let version = if packet.dst.is_ipv6() { '6' } else { '4' };
-        self.0[&(hook, place, version)].get(&tag).copied()
-    }
 }

@@ -5,11 +5,16 @@
 //! itself (resets, unreachables, group reports) is dropped before anything sees it: its identifications are random and
 //! would be taken for tags when it comes back by `lo`, and a reset would end a connection.
 
+use super::{Packet, Path};
 use fwdrift::netlink::nft::{NFGENMSG, elem, expr, kind, msg, nfgenmsg};
 use fwdrift::netlink::{AttrWriter, Attrs, Message};
 use fwdrift::sys::socket::Socket;
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+/// How long packets sent may be on their way.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The name of both tables, in family inet and in family netdev.
 pub const TABLE: &str = "fwdrift_oracle";
@@ -121,7 +126,7 @@ fn name(hook: Hook, place: Place) -> String {
 ///
 /// The kernel finds its place in a hash table again by counting (net/netfilter/nft_set_hash.c): while packets come or the
 /// table is resized, elements can be left out.
-pub fn read(socket: &mut Socket, hook: Hook, place: Place, version: char, first: u32) -> Tags {
+fn read(socket: &mut Socket, hook: Hook, place: Place, version: char, first: u32) -> Tags {
     let family = if hook == Hook::Ingress { NFPROTO_NETDEV } else { NFPROTO_INET };
     let mut attrs = AttrWriter::new();
     attrs.string(elem::LIST_TABLE, TABLE.as_bytes());
@@ -163,4 +168,49 @@ pub fn forget() -> String {
         }
     }
     text
+}
+
+/// All that was recorded of one wave.
+#[derive(PartialEq, Eq)]
+pub struct Sightings(HashMap<(Hook, Place, char), Tags>);
+
+impl Sightings {
+    /// Reads until all packets sent have come and two readings are alike: what comes in may still be in the backlog.
+    pub fn read(socket: &mut Socket, path: Path, versions: &[char], first: u32, sent: usize) -> Self {
+        let until = Instant::now() + PATIENCE;
+        let begin = (path.hooks()[0], Place::First);
+        let mut come = |version: &char| read(socket, begin.0, begin.1, *version, first).len();
+        while versions.iter().map(&mut come).sum::<usize>() < sent && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let mut last = Self::once(socket, path, versions, first);
+        loop {
+            let now = Self::once(socket, path, versions, first);
+            if now == last {
+                return now;
+            }
+            last = now;
+        }
+    }
+
+    fn once(socket: &mut Socket, path: Path, versions: &[char], first: u32) -> Self {
+        let mut all = HashMap::new();
+        for hook in path.hooks() {
+            for place in [Place::First, Place::State, Place::Last] {
+                if place == Place::State && !matches!(hook, Hook::Prerouting | Hook::Output) {
+                    continue;
+                }
+                for version in versions {
+                    all.insert((*hook, place, *version), read(socket, *hook, place, *version, first));
+                }
+            }
+        }
+        Self(all)
+    }
+
+    /// What was recorded beside the tag there; None if the packet was not seen there.
+    pub fn at(&self, hook: Hook, place: Place, packet: &Packet, tag: u32) -> Option<u32> {
+        let version = if packet.dst.is_ipv6() { '6' } else { '4' };
+        self.0[&(hook, place, version)].get(&tag).copied()
+    }
 }
