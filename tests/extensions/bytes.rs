@@ -1,8 +1,8 @@
 //! Structures that today's programs no longer send, but that older ones and other kernels hold.
 
 use crate::support::Lowered;
-use fwdrift::model::{Chain, Digest, Family, Name, Rule, Ruleset, Table, TableKey};
 use fwdrift::model::Backend;
+use fwdrift::model::{Chain, Digest, Family, Name, Rule, Ruleset, Table, TableKey};
 use fwdrift::netlink::AttrWriter;
 use fwdrift::netlink::nft::{expr, rule};
 use fwdrift::traffic::program::Verdict;
@@ -37,7 +37,8 @@ const REJECT: (&[u8], &[u8], u32, &[u8]) = (b"target", b"REJECT", 0, &[0; 8]);
 #[track_caller]
 fn check(name: &[u8], revision: u32, info: &[u8], hits: &[&str], misses: &[&str]) {
     let mut lowered = lowered(Family::Ip, Kind::Ip4, &[(b"match", name, revision, info), REJECT]);
-    for (words, expected) in hits.iter().map(|hit| (hit, true)).chain(misses.iter().map(|miss| (miss, false))) {
+    for (words, expected) in hits.iter().map(|hit| (hit, true)).chain(misses.iter().map(|miss| (miss, false)))
+    {
         let packet = lowered.packet(words);
         assert_eq!(lowered.matches(0, &packet), expected, "{words}");
     }
@@ -50,7 +51,13 @@ fn host(numbers: &[u16]) -> Vec<u8> {
 #[test]
 fn ports_and_flags_of_the_tcp_match_are_inverted_one_by_one() {
     let tcp = |inverted: u8| [host(&[1, 9, 80, 90]), vec![0, 0x12, 0x02, inverted]].concat();
-    check(b"tcp", 0, &tcp(0), &["sport 1, dport 90, flags 2"], &["sport 10, dport 90, flags 2", "sport 1, dport 90, flags 0x12"]);
+    check(
+        b"tcp",
+        0,
+        &tcp(0),
+        &["sport 1, dport 90, flags 2"],
+        &["sport 10, dport 90, flags 2", "sport 1, dport 90, flags 0x12"],
+    );
     check(b"tcp", 0, &tcp(1), &["sport 10, dport 90, flags 2"], &["sport 1, dport 90, flags 2"]);
     check(b"tcp", 0, &tcp(2), &["sport 1, dport 91, flags 2"], &["sport 1, dport 80, flags 2"]);
     check(b"tcp", 0, &tcp(4), &["sport 1, dport 80, flags 0x12"], &["sport 1, dport 80, flags 2"]);
@@ -78,18 +85,71 @@ fn the_first_revision_of_conntrack_has_states_of_one_byte() {
 
 #[test]
 fn a_mark_beside_its_mask_never_matches() {
-    let mark = |inverted: u8| [&0x13u32.to_ne_bytes()[..], &0x0fu32.to_ne_bytes(), &[inverted, 0, 0, 0]].concat();
+    let mark =
+        |inverted: u8| [&0x13u32.to_ne_bytes()[..], &0x0fu32.to_ne_bytes(), &[inverted, 0, 0, 0]].concat();
     check(b"mark", 1, &mark(0), &[], &["mark 3", "mark 0x13"]);
     check(b"mark", 1, &mark(1), &["mark 3", "mark 0x13"], &[]);
 }
 
 #[test]
+fn a_limit_is_told_as_iptables_prints_it() {
+    for (average, text) in
+        [(200_000u32, "3/min"), (10_000, "1/sec"), (12_000_000, "3/hour"), (1, "10000/sec")]
+    {
+        let info = [&average.to_ne_bytes()[..], &5u32.to_ne_bytes(), &[0; 32]].concat();
+        let lowered = lowered(Family::Ip, Kind::Ip4, &[(b"match", b"limit", 0, &info), REJECT]);
+        let start = format!("limit: avg {text} burst 5 (in chain c0, ");
+        assert!(
+            lowered.free_words().iter().any(|word| word.starts_with(&start)),
+            "{:?}",
+            lowered.free_words()
+        );
+    }
+}
+
+#[test]
 fn every_structure_that_is_cut_off_is_unknown_and_none_is_a_panic() {
     let names: [&[u8]; 40] = [
-        b"tcp", b"udp", b"sctp", b"dccp", b"multiport", b"icmp", b"icmp6", b"esp", b"ah", b"mh", b"conntrack",
-        b"state", b"connmark", b"connlabel", b"connbytes", b"u32", b"mark", b"iprange", b"addrtype", b"mac",
-        b"physdev", b"owner", b"pkttype", b"ttl", b"length", b"dscp", b"tos", b"ecn", b"realm", b"cgroup",
-        b"policy", b"statistic", b"recent", b"limit", b"hashlimit", b"string", b"time", b"bpf", b"osf", b"ip",
+        b"tcp",
+        b"udp",
+        b"sctp",
+        b"dccp",
+        b"multiport",
+        b"icmp",
+        b"icmp6",
+        b"esp",
+        b"ah",
+        b"mh",
+        b"conntrack",
+        b"state",
+        b"connmark",
+        b"connlabel",
+        b"connbytes",
+        b"u32",
+        b"mark",
+        b"iprange",
+        b"addrtype",
+        b"mac",
+        b"physdev",
+        b"owner",
+        b"pkttype",
+        b"ttl",
+        b"length",
+        b"dscp",
+        b"tos",
+        b"ecn",
+        b"realm",
+        b"cgroup",
+        b"policy",
+        b"statistic",
+        b"recent",
+        b"limit",
+        b"hashlimit",
+        b"string",
+        b"time",
+        b"bpf",
+        b"osf",
+        b"ip",
     ];
     for name in names {
         for family in [Family::Ip, Family::Bridge] {
@@ -105,11 +165,24 @@ fn every_structure_that_is_cut_off_is_unknown_and_none_is_a_panic() {
         }
     }
     let targets: [&[u8]; 14] = [
-        b"MARK", b"CONNMARK", b"DSCP", b"TTL", b"ECN", b"CT", b"TPROXY", b"NFQUEUE", b"DNAT", b"NETMAP",
-        b"SNPT", b"mark", b"snat", b"dnat",
+        b"MARK",
+        b"CONNMARK",
+        b"DSCP",
+        b"TTL",
+        b"ECN",
+        b"CT",
+        b"TPROXY",
+        b"NFQUEUE",
+        b"DNAT",
+        b"NETMAP",
+        b"SNPT",
+        b"mark",
+        b"snat",
+        b"dnat",
     ];
     for name in targets {
-        for (family, kind) in [(Family::Ip, Kind::Ip4), (Family::Ip6, Kind::Ip6), (Family::Bridge, Kind::Arp)] {
+        for (family, kind) in [(Family::Ip, Kind::Ip4), (Family::Ip6, Kind::Ip6), (Family::Bridge, Kind::Arp)]
+        {
             for (length, byte) in [(0, 0), (1, 0xff), (7, 1), (64, 0xff), (64, 1)] {
                 for revision in 0..4 {
                     lowered(family, kind, &[(b"target", name, revision, &vec![byte; length])]);

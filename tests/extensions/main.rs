@@ -3,6 +3,7 @@
 
 mod bytes;
 mod corpus;
+mod frames;
 mod matches;
 mod sets;
 mod support;

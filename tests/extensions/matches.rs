@@ -15,7 +15,11 @@ fn a_state_is_the_packets_own_and_nothing_else_is_asked_without_a_connection() {
                 &["state new", "state untracked"],
                 &["state established", "state invalid"],
             ),
-            ("-m conntrack ! --ctstate ESTABLISHED,RELATED", &["state new", "state invalid"], &["state related"]),
+            (
+                "-m conntrack ! --ctstate ESTABLISHED,RELATED",
+                &["state new", "state invalid"],
+                &["state related"],
+            ),
             ("-m conntrack --ctstate INVALID", &["state invalid"], &["state untracked", "state new"]),
             (
                 "-m conntrack --ctstate SNAT",
@@ -26,8 +30,11 @@ fn a_state_is_the_packets_own_and_nothing_else_is_asked_without_a_connection() {
             (
                 "-m conntrack --ctorigdst 10.0.0.0/8 --ctorigdstport 80:90",
                 &["ctorigdst 10.1.2.3, ctorigdstport 85"],
-                &["ctorigdst 10.1.2.3, ctorigdstport 91", "ctorigdst 11.1.2.3, ctorigdstport 85",
-                  "ctorigdst 10.1.2.3, ctorigdstport 85, state invalid"],
+                &[
+                    "ctorigdst 10.1.2.3, ctorigdstport 91",
+                    "ctorigdst 11.1.2.3, ctorigdstport 85",
+                    "ctorigdst 10.1.2.3, ctorigdstport 85, state invalid",
+                ],
             ),
             (
                 "-m conntrack ! --ctorigdst 10.0.0.0/8",
@@ -39,7 +46,11 @@ fn a_state_is_the_packets_own_and_nothing_else_is_asked_without_a_connection() {
             ("-m conntrack ! --ctproto 6", &["protocol 17"], &["protocol 6"]),
             ("-m conntrack --ctstatus ASSURED,EXPECTED", &["status 4", "status 1"], &["status 2"]),
             ("-m conntrack ! --ctstatus ASSURED", &["status 1"], &["status 5"]),
-            ("-m conntrack --ctexpire 100:200", &["expiration 200999"], &["expiration 99999", "expiration 201000"]),
+            (
+                "-m conntrack --ctexpire 100:200",
+                &["expiration 200999"],
+                &["expiration 99999", "expiration 201000"],
+            ),
             // The state alone is asked of packets that have no connection.
             (
                 "-m conntrack --ctstate INVALID,NEW --ctdir REPLY",
@@ -47,8 +58,16 @@ fn a_state_is_the_packets_own_and_nothing_else_is_asked_without_a_connection() {
                 &["state new"],
             ),
             ("-m state --state RELATED,UNTRACKED", &["state related", "state untracked"], &["state new"]),
-            ("-m connmark --mark 0x10/0xf0", &["ctmark 0x1f"], &["ctmark 0x2f", "ctmark 0x1f, state invalid"]),
-            ("-m connmark ! --mark 0x10/0xf0", &["ctmark 0x2f"], &["ctmark 0x1f", "ctmark 0x2f, state invalid"]),
+            (
+                "-m connmark --mark 0x10/0xf0",
+                &["ctmark 0x1f"],
+                &["ctmark 0x2f", "ctmark 0x1f, state invalid"],
+            ),
+            (
+                "-m connmark ! --mark 0x10/0xf0",
+                &["ctmark 0x2f"],
+                &["ctmark 0x1f", "ctmark 0x2f, state invalid"],
+            ),
         ],
     );
 }
@@ -93,8 +112,16 @@ fn ports_are_in_a_list_or_inverted_as_a_whole_and_later_fragments_have_none() {
                 &["protocol 132, dport 5, sport 10"],
                 &["protocol 132, dport 5, sport 9", "protocol 132, dport 6, sport 10"],
             ),
-            ("-p esp -m esp --espspi 65537:65538", &["protocol 50, sport 1, dport 2"], &["protocol 50, sport 1, dport 3"]),
-            ("-p icmp -m icmp --icmp-type 3/4", &["protocol 1, type 3, code 4"], &["protocol 1, type 3, code 5"]),
+            (
+                "-p esp -m esp --espspi 65537:65538",
+                &["protocol 50, sport 1, dport 2"],
+                &["protocol 50, sport 1, dport 3"],
+            ),
+            (
+                "-p icmp -m icmp --icmp-type 3/4",
+                &["protocol 1, type 3, code 4"],
+                &["protocol 1, type 3, code 5"],
+            ),
             ("-p icmp -m icmp ! --icmp-type 8", &["protocol 1, type 0"], &["protocol 1, type 8, code 7"]),
             ("-p icmp -m icmp --icmp-type any", &["protocol 1, type 9, code 7"], &["protocol 6"]),
             (
@@ -185,14 +212,30 @@ fn what_has_no_model_has_a_persons_words_and_a_rules_own_state_its_place() {
         Kind::Ip4,
         &[
             ("-m string --string x --algo bm", &["free -m string --string \"x\" --algo bm"], &["ttl 1"]),
-            ("-m string ! --string y --algo kmp --icase", &["ttl 1"], &["free --string \"y\" --algo kmp --icase"]),
-            ("-m hashlimit --hashlimit-above 3/min --hashlimit-name h", &["ttl 1"], &["free hashlimit-upto 3/min"]),
+            (
+                "-m string ! --string y --algo kmp --icase",
+                &["ttl 1"],
+                &["free --string \"y\" --algo kmp --icase"],
+            ),
+            (
+                "-m hashlimit --hashlimit-above 3/min --hashlimit-name h",
+                &["ttl 1"],
+                &["free hashlimit-upto 3/min"],
+            ),
             ("-m statistic --mode random --probability 0.5", &["free --probability 0.5"], &["ttl 1"]),
             ("-m recent --set --name r", &["ttl 1"], &[]),
-            ("-m recent --rcheck --seconds 60 --name r", &["free recent --rcheck --seconds 60 --name r"], &["ttl 1"]),
+            (
+                "-m recent --rcheck --seconds 60 --name r",
+                &["free recent --rcheck --seconds 60 --name r"],
+                &["ttl 1"],
+            ),
             ("-m connlimit --connlimit-above 3", &["free --connlimit-above 3"], &["ttl 1"]),
             ("-m connlimit --connlimit-upto 4", &["ttl 1"], &["free --connlimit-above 4"]),
-            ("-m connbytes --connbytes 5:9 --connbytes-dir both --connbytes-mode bytes", &["free connbytes 5:9"], &["ttl 1"]),
+            (
+                "-m connbytes --connbytes 5:9 --connbytes-dir both --connbytes-mode bytes",
+                &["free connbytes 5:9"],
+                &["ttl 1"],
+            ),
             ("-m comment --comment hello", &["ttl 1"], &[]),
             ("-m quota --quota 1000", &["free quota --quota 1000"], &["ttl 1"]),
             ("-m helper --helper ftp", &["free --helper \"ftp\""], &["ttl 1"]),
@@ -221,7 +264,11 @@ fn in_ipv6_the_same_words_stand_elsewhere() {
             ("-p icmpv6 -m icmp6 --icmpv6-type 133", &["protocol 58, type 133"], &["protocol 58, type 134"]),
             ("-m addrtype --dst-type MULTICAST", &["daddr ff02::1"], &["daddr 2001:db8::1"]),
             ("-m addrtype ! --dst-type UNICAST", &["daddr ff02::1", "daddr ::"], &["daddr 2001:db8::1"]),
-            ("-m addrtype --dst-type LOCAL", &["daddr 2001:db8::1, daddrtype 2"], &["daddr 2001:db8::1, daddrtype 1"]),
+            (
+                "-m addrtype --dst-type LOCAL",
+                &["daddr 2001:db8::1, daddrtype 2"],
+                &["daddr 2001:db8::1, daddrtype 1"],
+            ),
             (
                 "-m iprange --src-range 2001:db8::5-2001:db8::9",
                 &["saddr 2001:db8::6"],

@@ -15,7 +15,6 @@ fn a_set_is_asked_for_the_side_that_each_dimension_names() {
          create cards hash:net,iface\nadd cards 10.0.0.0/8,eth0\n\
          create triples hash:ip,port,net\nadd triples 10.0.0.1,tcp:80,192.168.0.0/16\n\
          create range bitmap:ip range 10.0.0.0/24\nadd range 10.0.0.7\n\
-         create six hash:ip family inet6\nadd six 2001:db8::1\n\
          create all list:set\nadd all addresses\nadd all ports\n",
     );
     check(
@@ -27,10 +26,17 @@ fn a_set_is_asked_for_the_side_that_each_dimension_names() {
             ("-m set --match-set masked dst", &["daddr 10.1.2.200"], &["daddr 10.1.3.200"]),
             (
                 "-m set --match-set services src,dst",
-                &["saddr 10.0.0.1, protocol 6, dport 80", "saddr 10.0.0.1, protocol 17, dport 53",
-                  "saddr 10.0.0.2, protocol 1, type 8, code 0"],
-                &["saddr 10.0.0.1, protocol 6, sport 80", "saddr 10.0.0.1, protocol 17, dport 80",
-                  "saddr 10.0.0.1, protocol 1, type 8", "saddr 10.0.0.2, protocol 1, type 0"],
+                &[
+                    "saddr 10.0.0.1, protocol 6, dport 80",
+                    "saddr 10.0.0.1, protocol 17, dport 53",
+                    "saddr 10.0.0.2, protocol 1, type 8, code 0",
+                ],
+                &[
+                    "saddr 10.0.0.1, protocol 6, sport 80",
+                    "saddr 10.0.0.1, protocol 17, dport 80",
+                    "saddr 10.0.0.1, protocol 1, type 8",
+                    "saddr 10.0.0.2, protocol 1, type 0",
+                ],
             ),
             (
                 "-m set --match-set services dst,src",
@@ -47,16 +53,21 @@ fn a_set_is_asked_for_the_side_that_each_dimension_names() {
                 &["saddr 10.1.1.1, iif eth0"],
                 &["saddr 10.1.1.1, oif eth0", "saddr 11.1.1.1, iif eth0"],
             ),
-            ("-m set --match-set cards dst,dst", &["daddr 10.1.1.1, oif eth0"], &["daddr 10.1.1.1, iif eth0"]),
+            (
+                "-m set --match-set cards dst,dst",
+                &["daddr 10.1.1.1, oif eth0"],
+                &["daddr 10.1.1.1, iif eth0"],
+            ),
             (
                 "-m set --match-set triples src,src,dst",
                 &["saddr 10.0.0.1, protocol 6, sport 80, daddr 192.168.7.7"],
-                &["saddr 10.0.0.1, protocol 6, dport 80, daddr 192.168.7.7",
-                  "saddr 10.0.0.1, protocol 6, sport 80, daddr 192.169.7.7"],
+                &[
+                    "saddr 10.0.0.1, protocol 6, dport 80, daddr 192.168.7.7",
+                    "saddr 10.0.0.1, protocol 6, sport 80, daddr 192.169.7.7",
+                ],
             ),
             ("-m set --match-set range src", &["saddr 10.0.0.7"], &["saddr 10.0.0.8", "saddr 10.0.1.7"]),
-            // A set of the other family has no packet; one of too many dimensions neither.
-            ("-m set ! --match-set six src", &["saddr 10.0.0.1"], &[]),
+            // A set of more dimensions than the rule names has no packet.
             ("-m set --match-set services src", &[], &["saddr 10.0.0.1, protocol 6, sport 80"]),
             (
                 "-m set --match-set all dst",
@@ -73,6 +84,31 @@ fn a_set_is_asked_for_the_side_that_each_dimension_names() {
 }
 
 #[test]
+fn a_set_of_ipv6_has_its_own_addresses_and_icmp_types() {
+    let host = Host::new();
+    host.ipset(
+        "create six hash:net family inet6\nadd six 2001:db8::/32\n\
+         create echo hash:ip,port family inet6\nadd echo 2001:db8::1,icmpv6:128/0\n",
+    );
+    check(
+        &host,
+        Kind::Ip6,
+        &[
+            (
+                "-m set --match-set six src",
+                &["saddr 2001:db8:7::1"],
+                &["saddr 2001:db9::1", "daddr 2001:db8::1"],
+            ),
+            (
+                "-m set --match-set echo dst,src",
+                &["daddr 2001:db8::1, protocol 58, type 128"],
+                &["daddr 2001:db8::1, protocol 1, type 128", "daddr 2001:db8::1, protocol 58, type 129"],
+            ),
+        ],
+    );
+}
+
+#[test]
 fn the_longest_prefix_decides_and_nomatch_excepts() {
     let host = Host::new();
     host.ipset(
@@ -83,7 +119,11 @@ fn the_longest_prefix_decides_and_nomatch_excepts() {
         &host,
         Kind::Ip4,
         &[
-            ("-m set --match-set nets src", &["saddr 10.2.0.1", "saddr 10.1.2.3"], &["saddr 10.1.3.3", "saddr 11.0.0.1"]),
+            (
+                "-m set --match-set nets src",
+                &["saddr 10.2.0.1", "saddr 10.1.2.3"],
+                &["saddr 10.1.3.3", "saddr 11.0.0.1"],
+            ),
             ("-m set ! --match-set nets src", &["saddr 10.1.3.3"], &["saddr 10.1.2.3"]),
             (
                 "-m set --match-set nets src --return-nomatch",
@@ -104,7 +144,11 @@ fn members_of_a_set_that_rules_write_to_come_and_go() {
     let host = Host::new();
     host.ipset("create seen hash:ip timeout 60\nadd seen 10.0.0.1 timeout 0\n");
     let cases = [
-        ("-m set --match-set seen src", &["saddr 10.0.0.1", "saddr 10.0.0.2, free come and go"][..], &["saddr 10.0.0.2"][..]),
+        (
+            "-m set --match-set seen src",
+            &["saddr 10.0.0.1", "saddr 10.0.0.2, free come and go"][..],
+            &["saddr 10.0.0.2"][..],
+        ),
         ("-j SET --add-set seen src --exist -m comment --comment x", &[], &[]),
     ];
     let rules = [format!("{} -j ACCEPT", cases[0].0), cases[1].0.to_owned()];

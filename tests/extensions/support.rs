@@ -9,8 +9,8 @@ use fwdrift::traffic::bdd::{Bit, Var};
 use fwdrift::traffic::evaluate::Packet;
 use fwdrift::traffic::lower::{Common, lower};
 use fwdrift::traffic::program::{Program, Step, Verdict};
-use fwdrift::traffic::space::{Base, Key, Kind, Nature, Space};
 use fwdrift::traffic::space::asked;
+use fwdrift::traffic::space::{Base, Key, Kind, Nature, Space};
 
 /// A namespace for one test.
 pub struct Host {
@@ -178,6 +178,10 @@ impl Lowered {
             "ipsec" => space.meta(25).unwrap(),
             "realm" => space.meta(13).unwrap(),
             "ethersource" => space.payload(Base::Link, 6, 6),
+            "operation" => space.payload(Base::Network, 6, 2),
+            "arpsource" => space.payload(Base::Network, 14, 4),
+            "arplen" => space.payload(Base::Network, 5, 1),
+            "arptype" => space.payload(Base::Network, 2, 2),
             "daddrtype" => space.fib_type("daddr"),
             "saddrtype" => space.fib_type("saddr"),
             _ => panic!("no word {name}"),
@@ -248,12 +252,17 @@ fn one_by_one(
 pub fn check(host: &Host, kind: Kind, cases: &[(&str, &[&str], &[&str])]) -> Lowered {
     let rules: Vec<String> = cases.iter().map(|(rule, ..)| format!("{rule} -j ACCEPT")).collect();
     let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
-    let (program, table) =
-        if kind == Kind::Ip6 { ("ip6tables-nft-restore", "mangle") } else { ("iptables-nft-restore", "mangle") };
+    let (program, table) = if kind == Kind::Ip6 {
+        ("ip6tables-nft-restore", "mangle")
+    } else {
+        ("iptables-nft-restore", "mangle")
+    };
     host.load(program, table, &rules);
     let mut lowered = host.lowered(kind);
     for (at, (rule, hits, misses)) in cases.iter().enumerate() {
-        for (words, expected) in hits.iter().map(|hit| (hit, true)).chain(misses.iter().map(|miss| (miss, false))) {
+        for (words, expected) in
+            hits.iter().map(|hit| (hit, true)).chain(misses.iter().map(|miss| (miss, false)))
+        {
             let packet = lowered.packet(words);
             assert_eq!(lowered.matches(at, &packet), expected, "{rule}: {words}");
         }

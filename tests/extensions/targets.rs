@@ -6,7 +6,12 @@ use fwdrift::traffic::space::Kind;
 
 /// Loads rules; sends a packet to each, and looks at a number of it afterwards.
 #[track_caller]
-fn check(program: &str, table: &str, kind: Kind, cases: &[(&str, &str, &[(&str, u128)], Option<Verdict>)]) -> Lowered {
+fn check(
+    program: &str,
+    table: &str,
+    kind: Kind,
+    cases: &[(&str, &str, &[(&str, u128)], Option<Verdict>)],
+) -> Lowered {
     let host = Host::new();
     let rules: Vec<&str> = cases.iter().map(|(rule, ..)| *rule).collect();
     host.load(program, table, &rules);
@@ -39,13 +44,23 @@ fn marks_are_set_by_mask_and_copied_between_packet_and_connection() {
             ("-j CONNMARK --save-mark", "ctmark 9, mark 0x12", &[("ctmark", 0x12)], None),
             ("-j CONNMARK --restore-mark", "ctmark 9, mark 0x12", &[("mark", 9)], None),
             ("-j CONNMARK --restore-mark", "ctmark 9, mark 0x12, state invalid", &[("mark", 0x12)], None),
-            ("-j CONNMARK --save-mark --nfmask 0xf --ctmask 0xf", "ctmark 0x99, mark 0x12", &[("ctmark", 0x92)], None),
+            (
+                "-j CONNMARK --save-mark --nfmask 0xf --ctmask 0xf",
+                "ctmark 0x99, mark 0x12",
+                &[("ctmark", 0x92)],
+                None,
+            ),
             ("-j CONNMARK --and-mark 0xf", "ctmark 0x99", &[("ctmark", 9)], None),
             ("-j DSCP --set-dscp 0x2e", "service 3", &[("service", 0xbb)], None),
             ("-j TOS --set-tos 0x10/0x3f", "service 0xc1", &[("service", 0xd0)], None),
             ("-j TTL --ttl-set 9", "ttl 64", &[("ttl", 9)], None),
             ("-p tcp -j ECN --ecn-tcp-remove", "protocol 6, flags 0xc2", &[("flags", 2)], None),
-            ("-j TCPMSS --clamp-mss-to-pmtu -p tcp --tcp-flags SYN,RST SYN", "protocol 6, flags 2, mark 3", &[("mark", 3)], None),
+            (
+                "-j TCPMSS --clamp-mss-to-pmtu -p tcp --tcp-flags SYN,RST SYN",
+                "protocol 6, flags 2, mark 3",
+                &[("mark", 3)],
+                None,
+            ),
         ],
     );
 }
@@ -57,17 +72,37 @@ fn a_translation_is_known_as_far_as_its_range_is() {
         "nat",
         Kind::Ip4,
         &[
-            ("-j DNAT --to-destination 10.0.0.1", "daddr 1.2.3.4", &[("daddr", 0x0a00_0001)], Some(Verdict::Accept)),
+            (
+                "-j DNAT --to-destination 10.0.0.1",
+                "daddr 1.2.3.4",
+                &[("daddr", 0x0a00_0001)],
+                Some(Verdict::Accept),
+            ),
             (
                 "-p tcp -j DNAT --to-destination 10.0.0.1:8080",
                 "protocol 6, dport 80",
                 &[("daddr", 0x0a00_0001), ("dport", 8080)],
                 Some(Verdict::Accept),
             ),
-            ("-j SNAT --to-source 10.0.0.4-10.0.0.7", "saddr 1.2.3.4", &[("saddr", 0x0a00_0004)], Some(Verdict::Accept)),
-            ("-p tcp -j REDIRECT --to-ports 3128", "protocol 6, dport 80", &[("dport", 3128)], Some(Verdict::Accept)),
+            (
+                "-j SNAT --to-source 10.0.0.4-10.0.0.7",
+                "saddr 1.2.3.4",
+                &[("saddr", 0x0a00_0004)],
+                Some(Verdict::Accept),
+            ),
+            (
+                "-p tcp -j REDIRECT --to-ports 3128",
+                "protocol 6, dport 80",
+                &[("dport", 3128)],
+                Some(Verdict::Accept),
+            ),
             ("-j MASQUERADE", "saddr 1.2.3.4", &[("saddr", 0)], Some(Verdict::Accept)),
-            ("-j NETMAP --to 10.1.0.0/16", "daddr 1.2.3.4, saddr 5.6.7.8", &[("daddr", 0x0a01_0304), ("saddr", 0x0506_0708)], Some(Verdict::Accept)),
+            (
+                "-j NETMAP --to 10.1.0.0/16",
+                "daddr 1.2.3.4, saddr 5.6.7.8",
+                &[("daddr", 0x0a01_0304), ("saddr", 0x0506_0708)],
+                Some(Verdict::Accept),
+            ),
         ],
     );
     let free = lowered.free_words();
@@ -87,8 +122,18 @@ fn in_ipv6_a_translation_has_another_structure() {
                 &[("daddr", 0x2001_0db8 << 96 | 1), ("dport", 8080)],
                 Some(Verdict::Accept),
             ),
-            ("-j SNAT --to-source 2001:db8::7", "saddr ::1", &[("saddr", 0x2001_0db8 << 96 | 7)], Some(Verdict::Accept)),
-            ("-p udp -j REDIRECT --to-ports 53", "protocol 17, dport 5353", &[("dport", 53)], Some(Verdict::Accept)),
+            (
+                "-j SNAT --to-source 2001:db8::7",
+                "saddr ::1",
+                &[("saddr", 0x2001_0db8 << 96 | 7)],
+                Some(Verdict::Accept),
+            ),
+            (
+                "-p udp -j REDIRECT --to-ports 53",
+                "protocol 17, dport 5353",
+                &[("dport", 53)],
+                Some(Verdict::Accept),
+            ),
         ],
     );
 }

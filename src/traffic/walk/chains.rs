@@ -44,13 +44,13 @@ struct Next {
 impl Walker<'_> {
     /// The region as it begins: the addresses that its connection has are those that the packet has, in its direction.
     pub(super) fn beginning(&mut self, region: Node) -> Result<Vec<State>, Exhausted> {
-        const SAME: [(u32, Key); 4] =
-            [(8, Key::Saddr), (9, Key::Daddr), (11, Key::Sport), (12, Key::Dport)];
+        const SAME: [(u32, Key); 4] = [(8, Key::Saddr), (9, Key::Daddr), (11, Key::Sport), (12, Key::Dport)];
         let mut states = Vec::new();
         let Some(direction) = self.space.find(&Key::Direction).map(|word| word.start) else {
             return Ok(vec![State { rewrite: Rewrite::NONE, packets: region }]);
         };
-        let asked = |way: u8| SAME.iter().any(|(key, _)| self.space.find(&Key::Ct(*key, Some(way))).is_some());
+        let asked =
+            |way: u8| SAME.iter().any(|(key, _)| self.space.find(&Key::Ct(*key, Some(way))).is_some());
         if !asked(0) && !asked(1) {
             return Ok(vec![State { rewrite: Rewrite::NONE, packets: region }]);
         }
@@ -60,7 +60,8 @@ impl Walker<'_> {
             for (key, header) in &SAME {
                 let words = (self.space.find(&Key::Ct(*key, Some(way))), self.space.find(header));
                 if let (Some(asked), Some(header)) = words {
-                    changes.extend((0..asked.width).map(|at| (asked.start + at, Bit::Var(header.start + at))));
+                    changes
+                        .extend((0..asked.width).map(|at| (asked.start + at, Bit::Var(header.start + at))));
                 }
             }
             states.push(State { rewrite: self.rewrites.then(Rewrite::NONE, &changes), packets });
@@ -78,7 +79,8 @@ impl Walker<'_> {
         states: Vec<State>,
         pieces: &mut Vec<Piece>,
     ) -> Result<Vec<State>, WalkError> {
-        let Some((chain, base)) = program.chain(id).and_then(|chain| Some((chain, chain.base.as_ref()?))) else {
+        let Some((chain, base)) = program.chain(id).and_then(|chain| Some((chain, chain.base.as_ref()?)))
+        else {
             return Ok(states);
         };
         let (inside, mut past) = self.at_devices(way, base, states)?;
@@ -324,7 +326,8 @@ impl Walker<'_> {
         if fate == Fate::Accepted {
             visit.accepted.push(state);
         }
-        let same = visit.pieces.iter_mut().rev().take(4).find(|piece| piece.rule == rule && piece.fate == fate);
+        let same =
+            visit.pieces.iter_mut().rev().take(4).find(|piece| piece.rule == rule && piece.fate == fate);
         match same {
             Some(piece) => piece.packets = self.bdd.or(piece.packets, state.packets)?,
             None => visit.pieces.push(Piece {

@@ -41,9 +41,7 @@ impl Walker<'_> {
                 Some(literals) => Ok(self.bdd.and_cube(within, &literals)?),
                 None => Ok(Node::FALSE),
             },
-            Test::All(tests) => {
-                tests.iter().try_fold(within, |within, test| self.restrict(within, test, at))
-            }
+            Test::All(tests) => tests.iter().try_fold(within, |within, test| self.restrict(within, test, at)),
             Test::Not(test) => {
                 let inside = self.restrict(within, test, at)?;
                 Ok(self.bdd.minus(within, inside)?)

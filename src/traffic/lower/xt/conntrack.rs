@@ -59,7 +59,8 @@ pub(super) fn conntrack(space: &mut Space, asked: &Asked<'_>) -> Option<Test> {
         return Some(Test::all([connection, rest]));
     }
     let status = space.ct(STATUS, None)?;
-    let nat = if state_mask & SNAT != 0 { SRC_NAT } else { 0 } | if state_mask & DNAT != 0 { DST_NAT } else { 0 };
+    let nat =
+        if state_mask & SNAT != 0 { SRC_NAT } else { 0 } | if state_mask & DNAT != 0 { DST_NAT } else { 0 };
     let translated = Test::all([connection.clone(), any_bit(&status, nat)]);
     let state = Test::any([states(space, state_mask, UNTRACKED), translated]);
     let state = state.inverted_if(inverted & asks::STATE != 0);
@@ -93,7 +94,8 @@ fn of_connection(space: &mut Space, asked: &Asked<'_>, status_mask: u32) -> Opti
         let protocol = u64::from(info.u16(136)?);
         put(asks::PROTO, number(&space.protocol(), protocol, protocol));
     }
-    let ends = [(CT_PROTO_SRC, ORIGINAL), (CT_PROTO_DST, ORIGINAL), (CT_PROTO_SRC, REPLY), (CT_PROTO_DST, REPLY)];
+    let ends =
+        [(CT_PROTO_SRC, ORIGINAL), (CT_PROTO_DST, ORIGINAL), (CT_PROTO_SRC, REPLY), (CT_PROTO_DST, REPLY)];
     for (place, (key, way)) in ends.into_iter().enumerate() {
         let bit = 1 << (8 + place);
         if flags & bit != 0 {

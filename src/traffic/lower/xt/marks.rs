@@ -1,7 +1,7 @@
 //! Targets that write to a packet or to its marks, and those that hand it on. Pure.
 
 use super::{
-    Asked, assign, constant, has_connection, hops_field, masked, replaced, service_field,
+    Asked, assign, constant, has_connection, hops_field, masked, replaced, service_field, short_digest,
 };
 use crate::traffic::bdd::Bit;
 use crate::traffic::program::{Step, Verdict};
@@ -75,7 +75,7 @@ fn combined(space: &mut Space, asked: &Asked<'_>, one: &[Bit], other: &[Bit]) ->
 /// `struct xt_hmark_info`: a hash.
 pub(super) fn hmark(space: &mut Space, asked: &Asked<'_>) -> Vec<Step> {
     let mark = space.mark();
-    let hash = space.free(&asked.unknown("target"), 32);
+    let hash = space.free(&format!("mark of HMARK #{}", short_digest(asked.info)), 32);
     assign(&mark, &hash)
 }
 
@@ -142,9 +142,9 @@ pub(super) fn ct(space: &mut Space, asked: &Asked<'_>) -> Option<Vec<Step>> {
     if asked.name == b"CT" && asked.info().u16(0)? & NOTRACK == 0 {
         return Some(Vec::new());
     }
-    let states = STATES.into_iter().filter_map(|(name, _)| {
-        Some((space.state(name)?, Bit::Const(name == "untracked")))
-    });
+    let states = STATES
+        .into_iter()
+        .filter_map(|(name, _)| Some((space.state(name)?, Bit::Const(name == "untracked"))));
     Some(vec![Step::Set(states.collect())])
 }
 

@@ -228,7 +228,8 @@ impl Reader<'_> {
         let mut tests = Vec::new();
         for (ports, elements) in members {
             let parts = self.parts(space, look, ports)?;
-            let whole = if self.dimensions.contains(&Dimension::Port) { has_transport(space) } else { Test::ALWAYS };
+            let whole =
+                if self.dimensions.contains(&Dimension::Port) { has_transport(space) } else { Test::ALWAYS };
             // A bitmap has ports of TCP and UDP alone (`ip_set_get_ip_port`).
             let protocol = match self.dimensions {
                 [Dimension::Port] if self.is_bitmap() => {
@@ -293,7 +294,10 @@ impl Reader<'_> {
 
 fn flags(element: &Element) -> u32 {
     let lists = element.attrs.iter().flat_map(|part| Attrs(part).flatten());
-    lists.filter(|attr| attr.kind == data::CADT_FLAGS).filter_map(|attr| attr.be32()).fold(0, |all, more| all | more)
+    lists
+        .filter(|attr| attr.kind == data::CADT_FLAGS)
+        .filter_map(|attr| attr.be32())
+        .fold(0, |all, more| all | more)
 }
 
 fn plain_address(attr: &Attr<'_>) -> Option<Vec<u8>> {

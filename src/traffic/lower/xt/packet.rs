@@ -1,8 +1,6 @@
 //! Matches of the network header, of marks, interfaces and sockets. Pure.
 
-use super::{
-    Asked, End, Info, address, hops_field, masked, masked32, number, service_field, short_digest,
-};
+use super::{Asked, End, Info, address, hops_field, masked, masked32, number, service_field, short_digest};
 use crate::traffic::space::{Base, Kind, Space};
 use crate::traffic::test::Test;
 
@@ -118,10 +116,7 @@ pub(super) fn mac(space: &mut Space, asked: &Asked<'_>) -> Option<Test> {
     const ARPHRD_ETHER: u32 = 1;
     let info = asked.info();
     let test = Test::equals(&space.payload(Base::Link, 6, 6), info.bytes(0, 6)?);
-    Some(Test::all([
-        equal(space, meta::IIFTYPE, ARPHRD_ETHER)?,
-        test.inverted_if(info.u32(8)? != 0),
-    ]))
+    Some(Test::all([equal(space, meta::IIFTYPE, ARPHRD_ETHER)?, test.inverted_if(info.u32(8)? != 0)]))
 }
 
 /// `struct xt_physdev_info`: ports of a bridge, which nothing in the packet tells.

@@ -13,9 +13,8 @@ const PERIODS: [(u64, &str); 4] = [(86_400, "day"), (3600, "hour"), (60, "min"),
 /// exact, else by the longest.
 fn rate(between: u64, scale: u64) -> String {
     let between = between.max(1);
-    let exact = |(seconds, _): &(u64, &str)| {
-        scale * seconds >= between && (scale * seconds).is_multiple_of(between)
-    };
+    let exact =
+        |(seconds, _): &(u64, &str)| scale * seconds >= between && (scale * seconds).is_multiple_of(between);
     let (seconds, name) = PERIODS.into_iter().rev().find(exact).unwrap_or(PERIODS[0]);
     format!("{}/{name}", scale * seconds / between)
 }
@@ -56,9 +55,7 @@ fn hashlimit(info: Info<'_>, revision: u32) -> Option<Free> {
             let (average, burst) = (info.u32(20)?.into(), u64::from(info.u32(24)?));
             (info.string(0, 16)?, average, burst, info.u32(16)?, 10_000)
         }
-        2 | 3 => {
-            (info.string(0, 255)?, info.u64(256)?, info.u64(264)?, info.u32(272)?, 1_000_000)
-        }
+        2 | 3 => (info.string(0, 255)?, info.u64(256)?, info.u64(264)?, info.u32(272)?, 1_000_000),
         _ => return None,
     };
     let masks = match revision {

@@ -55,9 +55,8 @@ fn values(part: Info<'_>) -> Option<Vec<Range>> {
 /// The bits that are compared (`u32_match_it` in net/netfilter/xt_u32.c); none within if the place is not fixed.
 fn location(space: &mut Space, part: Info<'_>) -> Option<Option<Vec<Bit>>> {
     let (count, _) = counts(part)?;
-    let load = |space: &mut Space, place: u32| {
-        (place <= FARTHEST).then(|| space.payload(Base::Network, place, 4))
-    };
+    let load =
+        |space: &mut Space, place: u32| (place <= FARTHEST).then(|| space.payload(Base::Network, place, 4));
     let mut base = 0u32;
     let Some(mut word) = load(space, part.u32(0)?) else { return Some(None) };
     for at in (1..count).map(|n| 8 * n) {

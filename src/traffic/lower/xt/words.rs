@@ -82,7 +82,8 @@ fn time(info: Info<'_>) -> Option<String> {
     let (month, week, flags) = (info.u32(16)?, info.u8(20)?, info.u8(21)?);
     let clock = |seconds: u32| format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
     let days = |mask: u32| -> String {
-        let days: Vec<String> = (1..32).filter(|day| mask >> day & 1 == 1).map(|day| day.to_string()).collect();
+        let days: Vec<String> =
+            (1..32).filter(|day| mask >> day & 1 == 1).map(|day| day.to_string()).collect();
         days.join(",")
     };
     let mut text = String::from("time");
