@@ -11,8 +11,11 @@ use fwdrift::traffic::space::Kind;
 /// `NFTA_LIST_ELEM`.
 const LIST_ELEM: u16 = 1;
 
+/// `match` or `target`, the extension's name, its revision and its structure.
+type Extension<'a> = (&'a [u8], &'a [u8], u32, &'a [u8]);
+
 /// A rule with extensions, in chain `c0`.
-fn lowered(family: Family, kind: Kind, extensions: &[(&[u8], &[u8], u32, &[u8])]) -> Lowered {
+fn lowered(family: Family, kind: Kind, extensions: &[Extension<'_>]) -> Lowered {
     let mut attrs = AttrWriter::new();
     attrs.nested(rule::EXPRESSIONS, |list| {
         for (what, name, revision, info) in extensions {
@@ -32,7 +35,7 @@ fn lowered(family: Family, kind: Kind, extensions: &[(&[u8], &[u8], u32, &[u8])]
     Lowered::new(&ruleset, kind)
 }
 
-const REJECT: (&[u8], &[u8], u32, &[u8]) = (b"target", b"REJECT", 0, &[0; 8]);
+const REJECT: Extension<'_> = (b"target", b"REJECT", 0, &[0; 8]);
 
 #[track_caller]
 fn check(name: &[u8], revision: u32, info: &[u8], hits: &[&str], misses: &[&str]) {

@@ -4,6 +4,7 @@
 mod bytes;
 mod corpus;
 mod frames;
+mod kernel;
 mod matches;
 mod sets;
 mod support;

@@ -32,6 +32,17 @@ impl Host {
         self.netns.run(run).unwrap().map(drop).map_err(|error| error.to_string())
     }
 
+    /// What a program prints.
+    pub fn output(&self, program: &str, args: &[&str]) -> String {
+        let run = || Tool::find(program).unwrap().args(args.iter().copied()).run();
+        String::from_utf8_lossy(&self.netns.run(run).unwrap().unwrap().stdout).into_owned()
+    }
+
+    /// Does something in the namespace.
+    pub fn inside(&self, work: impl FnOnce() + Send) {
+        self.netns.run(work).unwrap();
+    }
+
     /// Feeds ipset a script.
     pub fn ipset(&self, script: &str) {
         self.run("ipset", &["restore".to_owned()], Some(script)).unwrap();
@@ -127,6 +138,10 @@ impl Lowered {
                 let word = self.space.words().iter().find(|word| word.name.contains(value));
                 let word = word.unwrap_or_else(|| panic!("no word has {value}: {:?}", self.free_words()));
                 packet.put_var(word.start, true);
+            }
+            "ctorigsrc" => {
+                let word = self.space.ct(asked::CT_SRC, Some(0)).unwrap();
+                packet.put(&word, &address(value));
             }
             "ctorigdst" => {
                 let word = self.space.ct(asked::CT_DST, Some(0)).unwrap();

@@ -4,14 +4,12 @@ use crate::support::{Fate, Host, Lowered};
 use fwdrift::traffic::program::Verdict;
 use fwdrift::traffic::space::Kind;
 
+/// A rule, a packet, numbers of it afterwards, and what the rule decides.
+type Case<'a> = (&'a str, &'a str, &'a [(&'a str, u128)], Option<Verdict>);
+
 /// Loads rules; sends a packet to each, and looks at a number of it afterwards.
 #[track_caller]
-fn check(
-    program: &str,
-    table: &str,
-    kind: Kind,
-    cases: &[(&str, &str, &[(&str, u128)], Option<Verdict>)],
-) -> Lowered {
+fn check(program: &str, table: &str, kind: Kind, cases: &[Case<'_>]) -> Lowered {
     let host = Host::new();
     let rules: Vec<&str> = cases.iter().map(|(rule, ..)| *rule).collect();
     host.load(program, table, &rules);
