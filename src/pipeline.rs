@@ -31,6 +31,7 @@ mod error;
 mod events;
 mod glance;
 mod history;
+mod impact;
 mod last;
 mod look;
 mod sides;

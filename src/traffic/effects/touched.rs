@@ -2,7 +2,7 @@
 
 use super::Comparison;
 use crate::compare::Difference;
-use crate::model::{Backend, ElementKey, Item, Name, Ruleset, TableKey};
+use crate::model::{Backend, Item, Name, Ruleset};
 use crate::traffic::bdd::{Exhausted, Node, Var};
 use crate::traffic::lower;
 use crate::traffic::program::{ChainId, Program, Step};
@@ -208,6 +208,3 @@ fn changed(program: &Program) -> BTreeSet<Var> {
     }
     found
 }
-
-#[allow(dead_code)]
-fn unused(_: &TableKey, _: &ElementKey) {}

@@ -1,12 +1,12 @@
 //! Packets in the rules of chains: the order of nf_tables (net/netfilter/nf_tables_core.c, `nft_do_chain`).
 
 use super::super::bdd::{Bit, Exhausted, Node};
-use super::super::program::{BaseChain, Chain, ChainId, ChainKind, Hook, Program, Step, Verdict};
+use super::super::program::{BaseChain, ChainId, ChainKind, Hook, Program, Step, Verdict};
 use super::super::space::{Key, NamePattern, Side};
 use super::nodes::At;
 use super::rewrite::Rewrite;
 use super::way::Way;
-use super::{Fate, Piece, State, WalkError, Walker};
+use super::{Fate, Met, Piece, State, WalkError, Walker};
 
 /// `NFT_JUMP_STACK_SIZE`.
 const DEEPEST: usize = 16;
@@ -79,10 +79,7 @@ impl Walker<'_> {
         states: Vec<State>,
         pieces: &mut Vec<Piece>,
     ) -> Result<Vec<State>, WalkError> {
-        let Some((chain, base)) = program.chain(id).and_then(|chain| Some((chain, chain.base.as_ref()?)))
-        else {
-            return Ok(states);
-        };
+        let Some(base) = program.chain(id).and_then(|chain| chain.base.as_ref()) else { return Ok(states) };
         let (inside, mut past) = self.at_devices(way, base, states)?;
         let (first, known, others) = self.by_age(base, inside)?;
         past.extend(others);
@@ -109,7 +106,6 @@ impl Walker<'_> {
                 pieces.append(&mut visit.pieces);
             }
         }
-        let _ = chain;
         Ok(self.merged(past)?)
     }
 
@@ -246,11 +242,24 @@ impl Walker<'_> {
                 Step::Branch(alternatives) => {
                     return self.branch(visit, place, alternatives, state, next);
                 }
-                Step::Verdict(verdict) => return self.verdict(visit, place, *verdict, state, next),
+                Step::Verdict(verdict) => {
+                    self.note(visit, place, Some(*verdict), state);
+                    return self.verdict(visit, place, *verdict, state, next);
+                }
             }
         }
+        self.note(visit, place, None, state);
         next.on.push(state);
         Ok(())
+    }
+
+    /// Takes note that packets match a rule, for those who want to know each rule on the way.
+    fn note(&mut self, visit: &Visit<'_>, place: Place, verdict: Option<Verdict>, state: State) {
+        if let Some(met) = &mut self.met {
+            let Visit { base, hook, .. } = *visit;
+            let rule = (place.chain, place.rule);
+            met.push(Met { base, hook, rule, verdict, packets: state.packets });
+        }
     }
 
     fn branch(
@@ -352,11 +361,6 @@ impl Walker<'_> {
         }
         Ok(merged)
     }
-}
-
-#[allow(dead_code)]
-fn name_of(chain: &Chain) -> String {
-    format!("{} {}", chain.table, chain.name)
 }
 
 impl Walker<'_> {

@@ -229,7 +229,7 @@ fn word_digest(parts: &[Part]) -> usize {
 }
 
 /// The literals that say that a word is a number.
-pub(super) fn literals_of(word: &[Bit], number: u32) -> Vec<(Var, bool)> {
+pub(in crate::traffic) fn literals_of(word: &[Bit], number: u32) -> Vec<(Var, bool)> {
     let value = |at: usize| number >> (word.len() - 1 - at) & 1 == 1;
     word.iter()
         .enumerate()
