@@ -1,7 +1,10 @@
 //! Sets of ipset, made with ipset itself.
 
-use crate::support::{Host, check};
+use crate::support::{Fate, Host, check};
+use fwdrift::traffic::program::Step;
 use fwdrift::traffic::space::Kind;
+use fwdrift::traffic::test::Test;
+use std::sync::Arc;
 
 #[test]
 fn a_set_is_asked_for_the_side_that_each_dimension_names() {
@@ -160,4 +163,35 @@ fn members_of_a_set_that_rules_write_to_come_and_go() {
         let packet = lowered.packet(words);
         assert_eq!(lowered.matches(0, &packet), expected, "{words}");
     }
+}
+
+#[test]
+fn rules_that_look_up_the_same_share_its_elements() {
+    let host = Host::new();
+    host.ipset("create s hash:net\nadd s 10.0.0.0/8\nadd s 192.0.2.0/24\n");
+    let rules =
+        ["src -j ACCEPT", "src -j DROP", "dst -j DROP"].map(|rest| format!("-m set --match-set s {rest}"));
+    host.load("iptables-nft-restore", "filter", &[&rules[0], &rules[1], &rules[2]]);
+    let lowered = host.lowered(Kind::Ip4);
+    let ranges = |chain: &str| match lowered.steps(chain).first() {
+        Some(Step::Test(Test::In(word, ranges))) => (word.clone(), Arc::clone(ranges)),
+        other => panic!("{other:?}"),
+    };
+    let (first, second, other) = (ranges("c0"), ranges("c1"), ranges("c2"));
+    assert!(Arc::ptr_eq(&first.1, &second.1) && first.0 == second.0);
+    assert_ne!(first.0, other.0);
+}
+
+#[test]
+fn what_is_kept_with_a_member_becomes_the_packets_mark() {
+    let host = Host::new();
+    host.ipset("create m hash:ip skbinfo\nadd m 10.0.0.1 skbmark 0x7\n");
+    host.load("iptables-nft-restore", "mangle", &["-j SET --map-set m src --map-mark"]);
+    let mut lowered = host.lowered(Kind::Ip4);
+    for (words, expected) in [("saddr 10.0.0.1, mark 5", 0), ("saddr 10.0.0.2, mark 5", 5)] {
+        let packet = lowered.packet(words);
+        let (fate, after) = lowered.send("c0", packet);
+        assert_eq!((fate, lowered.number(&after, "mark")), (Fate::Passed, expected), "{words}");
+    }
+    assert_eq!(lowered.free_words(), ["mark kept in set m"]);
 }

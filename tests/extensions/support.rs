@@ -108,6 +108,13 @@ impl Lowered {
         (Fate::Passed, packet)
     }
 
+    /// The steps of a chain's first rule.
+    pub fn steps(&self, chain: &str) -> &[Step] {
+        let name = Name(chain.as_bytes().to_vec());
+        let (_, chain) = self.program.chains().find(|(_, chain)| chain.name == name).unwrap();
+        &chain.rules[0].steps
+    }
+
     pub fn matches(&self, chain: usize, packet: &Packet) -> bool {
         self.send(&format!("c{chain}"), packet.clone()).0 != Fate::Passed
     }
