@@ -4,10 +4,12 @@ use super::PipelineError;
 use super::impact;
 use super::last::{keep_names, known, remembered};
 use super::look::compared;
+use super::place::Judged;
 use super::sides::{Seen, Sides, level};
 use crate::compare::{Comparison, Known};
 use crate::config::Settings;
 use crate::model::{Change, DiffResult, Gap, Sameness, SideKind, Summary};
+use crate::policy;
 use crate::record::Memory;
 use std::path::Path;
 
@@ -32,7 +34,9 @@ pub fn diff(
             (change.author, change.time) = (open.author.clone(), open.time);
         }
     }
-    impact::assess(&from.ruleset, &to.ruleset, &differences, &mut changes);
+    let policy = sides.policy().ok().map(|bytes| policy::parse(&bytes)).transpose()?.unwrap_or_default();
+    let judged = Judged::of(settings, &policy, &[])?;
+    impact::assess(&from.ruleset, &to.ruleset, &differences, &mut changes, &judged.judges(&policy));
     let gaps = [from.gaps, to.gaps].concat();
     Ok(DiffResult {
         schema: "fwdrift.diff/1".to_owned(),

@@ -66,6 +66,8 @@ pub(super) fn append_events(
         beside: beside(&checked.reading.live, &checked.reading.beside),
         review_id: checked.result.review_id.clone(),
         re_encoded: checked.result.summary.re_encoded,
+        flows: checked.result.flows.clone(),
+        judged: Some(checked.judged.clone()),
         tally: Some(Tally::with(tally, checked.reading.look.time, is_blind)),
     };
     memory.write(repository, &settings.host)?;

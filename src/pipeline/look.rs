@@ -5,9 +5,12 @@
 
 use super::PipelineError;
 use super::context::{self, Context};
+use super::flows;
 use super::history::{self, Trail};
 use super::impact;
 use super::last::{keep_names, known, remembered};
+use super::place::Judged;
+use super::provenance::Provenances;
 use crate::attribute::Look;
 use crate::baseline::{Access, Cache};
 use crate::collect;
@@ -22,6 +25,7 @@ use crate::model::{
 use crate::netlink::Attrs;
 use crate::netlink::nft::table;
 use crate::normalise::normalise;
+use crate::policy;
 use crate::record::Memory;
 use crate::sys::netns::Netns;
 use chrono::Utc;
@@ -45,6 +49,8 @@ pub struct Checked {
     pub(super) between: Vec<Change>,
     pub(super) trail: Trail,
     pub(super) memory: Option<Memory>,
+    /// See [`Judged`].
+    pub(super) judged: String,
 }
 
 impl Checked {
@@ -172,16 +178,23 @@ impl Reading {
         attribute_new(&mut changes, &between, memory.as_ref(), Some(&baseline), &trail);
         gaps.extend(trail.gaps());
         let open = memory.as_ref().map_or(&[][..], |memory| &memory.open);
-        if !impact::remembered(&mut changes, open) {
-            impact::assess(&approved, &live, &differences, &mut changes);
+        let policy = policy::parse(&baseline.policy)?;
+        let judged = Judged::of(settings, &policy, &baseline.policy)?;
+        if !judged.is_of(memory.as_ref()) || !impact::remembered(&mut changes, open) {
+            impact::assess(&approved, &live, &differences, &mut changes, &judged.judges(&policy));
         }
+        let provenances = Provenances::of_look(repository, &baseline, &approved, &differences, &changes);
+        let flows = flows::outcomes(&live, &policy.flows, &judged.place, &provenances)
+            .map_err(PipelineError::Traffic)?;
         let at = BaselineRef { commit: baseline.commit.clone(), path: baseline.path.clone() };
         let review_id = review_id(&baseline.tree, &changes, &differences, &approved, &live);
         let summary = Summary::of(&changes, re_encoded);
-        let result = result_of(settings, at, &look, changes, gaps, summary, review_id);
+        let result =
+            CheckResult { flows, ..result_of(settings, at, &look, changes, gaps, summary, review_id) };
+        let judged = judged.digest;
         let reading =
             Self { live, approved, baseline, context, beside, audited, look, gaps: own_gaps, unseen };
-        Ok(Checked { result, reading, differences, texts, between, trail, memory })
+        Ok(Checked { result, reading, differences, texts, between, trail, memory, judged })
     }
 }
 

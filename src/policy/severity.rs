@@ -136,7 +136,7 @@ fn is_new(effect: &Effect) -> bool {
 /// Not from this host itself, and of a family that is routed.
 fn comes_from_elsewhere(effect: &Effect) -> bool {
     let is_local = effect.hook == "output" || effect.iif.as_deref() == Some("lo");
-    !is_local && matches!(effect.family.as_str(), "ip" | "ip6")
+    !is_local && matches!(effect.family.as_str(), "ip" | "ip6" | "inet")
 }
 
 /// Ranges that nobody has in the internet: RFC 6890, 1112 (multicast and what is behind).

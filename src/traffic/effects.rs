@@ -7,6 +7,7 @@ mod statements;
 mod touched;
 
 use super::bdd::{Exhausted, Node};
+use super::flows::Wanted;
 use super::lower::{self, Common};
 use super::program::{ChainId, Program, Step};
 use super::space::{Key, Kind, NamePattern, Side, Space};
@@ -70,15 +71,22 @@ pub struct Answer {
     pub incomplete: Vec<String>,
 }
 
-/// What the differences do to traffic.
-pub fn effects(before: &Ruleset, after: &Ruleset, differences: &[Difference], budget: Budget) -> Answer {
+/// What the differences do to traffic. `flows` are required: a statement about packets of one names it.
+pub fn effects(
+    before: &Ruleset,
+    after: &Ruleset,
+    differences: &[Difference],
+    flows: &[(String, Wanted)],
+    budget: Budget,
+) -> Answer {
     let mut answer = Answer::default();
     for kind in Kind::ALL {
         let concerned = differences.iter().any(|difference| touched::concerns(kind, difference));
         if !concerned {
             continue;
         }
-        if let Err(error) = of_kind(kind, before, after, differences, budget, &mut answer) {
+        let question = Question { before, after, differences, flows, budget };
+        if let Err(error) = of_kind(kind, &question, &mut answer) {
             answer.incomplete.push(format!("{} packets: {error}", kind.as_str()));
         }
     }
@@ -108,15 +116,16 @@ fn says_the_same(known: &Found, other: &Found) -> bool {
     of_other_family && fields(known) == fields(other)
 }
 
-/// What comes first: new connections, then those that exist; those of the host with itself last.
+/// What comes first: required flows, new connections, then those that exist; those of the host with itself last.
 fn weight(found: &Found) -> u8 {
     let effect = &found.effect;
     let is_loopback = [&effect.iif, &effect.oif].into_iter().flatten().any(|name| name == "lo");
     let begins = effect.state.as_ref().is_none_or(|states| states.split(", ").any(|state| state == "new"));
-    match (is_loopback, begins) {
-        (false, true) => 0,
-        (false, false) => 1,
-        (true, _) => 2,
+    match (&effect.flow, is_loopback, begins) {
+        (Some(_), ..) => 0,
+        (None, false, true) => 1,
+        (None, false, false) => 2,
+        (None, true, _) => 3,
     }
 }
 
@@ -129,18 +138,40 @@ struct Comparison<'a, 's> {
     differences: &'a [Difference],
     /// The packets that each difference can touch; all of it is in terms of packets as they begin their way.
     touched: Vec<Option<Node>>,
+    /// The packets of required flows and of their answers, on the path that they take.
+    flows: Vec<(&'a str, Path, Node)>,
     budget: Budget,
 }
 
-fn of_kind(
-    kind: Kind,
-    before: &Ruleset,
-    after: &Ruleset,
-    differences: &[Difference],
+/// The packets of required flows, in both directions.
+fn of_flows<'f>(
+    walker: &mut Walker<'_>,
+    flows: &'f [(String, Wanted)],
+) -> Result<Vec<(&'f str, Path, Node)>, WalkError> {
+    let mut found = Vec::new();
+    for (name, wanted) in flows {
+        for asked in [wanted.request(), wanted.answer()] {
+            if let Some(region) = walker.region(&asked)? {
+                found.push((name.as_str(), asked.path, region));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What is asked.
+struct Question<'a> {
+    before: &'a Ruleset,
+    after: &'a Ruleset,
+    differences: &'a [Difference],
+    flows: &'a [(String, Wanted)],
     budget: Budget,
-    answer: &mut Answer,
-) -> Result<(), WalkError> {
+}
+
+fn of_kind(kind: Kind, question: &Question<'_>, answer: &mut Answer) -> Result<(), WalkError> {
+    let Question { before, after, differences, flows, budget } = *question;
     let mut space = Space::new(kind);
+    flows.iter().for_each(|(_, flow)| flow.request().ask_interfaces(&mut space));
     for name in after.interfaces.values() {
         space.ask_interface(&NamePattern::exact(name));
     }
@@ -149,8 +180,9 @@ fn of_kind(
     let new = lower::lower(after, Some(before), &mut space, &mut common);
     let mut walker = Walker::new(&mut space, budget.nodes);
     walker.bdd.set_max_steps(budget.steps);
+    let (touched, flows) = (Vec::new(), of_flows(&mut walker, flows)?);
     let mut comparison =
-        Comparison { walker, before: old, after: new, common, differences, touched: Vec::new(), budget };
+        Comparison { walker, before: old, after: new, common, differences, touched, flows, budget };
     comparison.touched = comparison.find_touched(before, after)?;
     for layer in Layer::ALL {
         for path in Path::ALL {

@@ -46,6 +46,12 @@ impl Comparison<'_, '_> {
             let node = self.walker.bdd.to_node(&found.fields, region)?;
             let share = self.walker.bdd.share(node);
             let inside = self.walker.bdd.and(node, packets)?;
+            let mut flow = None;
+            for (name, path, of_flow) in &self.flows {
+                if flow.is_none() && *path == way.path && !self.walker.bdd.is_disjoint(inside, *of_flow)? {
+                    flow = Some((*name).to_owned());
+                }
+            }
             let described = words::describe(self.walker.space, region);
             let preferred = words::preferred(self.walker.space);
             let chosen = self.walker.bdd.one(inside, &preferred).unwrap_or_default();
@@ -76,7 +82,7 @@ impl Comparison<'_, '_> {
                     now: None,
                     conditions: described.conditions,
                     share,
-                    flow: None,
+                    flow,
                 },
                 phrase,
                 was: was.clone(),
