@@ -31,8 +31,10 @@ mod error;
 mod events;
 mod glance;
 mod history;
+mod kept;
 mod last;
 mod look;
+mod passing;
 mod sides;
 mod turn;
 
@@ -41,9 +43,11 @@ pub use approval::{Request, Selection, counted, subject};
 pub use boot::next_boot;
 pub use diff::diff;
 pub use error::PipelineError;
+pub use kept::Kept;
 pub use look::{Checked, compared, open_netns};
+pub use passing::Telling;
 pub use sides::{Seen, SideError, Sides, level};
-pub use turn::{Beside, Hear, Heard, Kept, turn};
+pub use turn::{Beside, Hear, Heard, turn};
 
 /// What `record` did.
 #[derive(Debug)]

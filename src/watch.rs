@@ -7,6 +7,7 @@
 
 mod ear;
 mod pace;
+mod telling;
 
 use crate::collect::transactions::TransactionsError;
 use crate::config::Settings;
@@ -18,6 +19,7 @@ use pace::Pace;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::time::{Duration, Instant};
+use telling::Teller;
 
 /// A turn that failed is tried again after this time, and each time later, up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -99,6 +101,7 @@ struct Watch {
     ear: Ear,
     kept: Option<Kept>,
     pace: Pace,
+    teller: Teller,
     next_poll: Instant,
     next_full: Instant,
     retry: Duration,
@@ -123,6 +126,7 @@ impl Watch {
             ear,
             kept: None,
             pace: Pace::new(now),
+            teller: Teller::new(now),
             next_poll: now + settings.poll_every,
             next_full: now + settings.full_look_every,
             retry: RETRY.0,
@@ -216,7 +220,7 @@ impl Watch {
             ipset: self.ear.ipset().clone(),
             poll: poll || full,
             full,
-            brief: self.pace.is_busy(),
+            telling: self.teller.telling(now),
         };
         let mut waiting = self.ear.take();
         let ear = &mut self.ear;
@@ -234,6 +238,7 @@ impl Watch {
 
     fn done(&mut self, recorded: Recorded, report: &mut dyn Report) {
         let events: &[LedgerEntry] = &recorded.events;
+        self.teller.told(events, Instant::now());
         self.last.verdict = recorded.result.verdict.as_str();
         self.last.transactions +=
             events.iter().map(|entry| entry.event.generations.len() as u64).sum::<u64>();

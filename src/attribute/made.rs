@@ -9,12 +9,9 @@ use crate::compare::{Difference, Fingerprint};
 use crate::model::{
     Author, Backend, Change, ChangeKind, Item, Name, ObjectKind, Ruleset, TableKey, Window, Witnessed,
 };
+use crate::normalise::handles::Handles;
 use crate::normalise::touched::{Act, Renamed, Thing, Touch};
 use chrono::{DateTime, Utc};
-use std::collections::BTreeMap;
-
-/// The kernel's handles of the rules of each chain, in order.
-pub type Handles = BTreeMap<(TableKey, Name), Vec<u64>>;
 
 /// A transaction, and what it touched.
 #[derive(Clone, Debug)]
@@ -66,7 +63,7 @@ pub struct Handled<'r> {
 impl Handled<'_> {
     /// The handle of the rule at a place.
     fn at(&self, key: &TableKey, chain: &Name, place: usize) -> Option<u64> {
-        self.handles.get(&(key.clone(), chain.clone()))?.get(place).copied()
+        self.handles.of_chain(key, chain).get(place).copied()
     }
 
     /// The handles of the rules with a digest, in a chain that a change names.

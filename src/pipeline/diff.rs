@@ -22,7 +22,8 @@ pub fn diff(
     level(&mut from, &mut to);
     let memory = memory(settings, &sides, &from, &to)?;
     let known = memory.as_ref().map_or_else(Known::default, |memory| known(Some(memory)));
-    let Comparison { mut differences, re_encoded, alike: _ } = compared(&from.ruleset, &to.ruleset, &known)?;
+    let Comparison { mut differences, re_encoded, re_encoded_in: _, alike: _ } =
+        compared(&from.ruleset, &to.ruleset, &known)?;
     keep_names(&mut differences, &from.ruleset, &to.ruleset, memory.as_ref());
     let mut changes: Vec<Change> = differences.into_iter().map(|difference| difference.change).collect();
     for change in &mut changes {

@@ -178,7 +178,7 @@ impl Sight<'_> {
     ) -> Result<Option<Glanced>, PipelineError> {
         let known = known(Some(&self.memory)).with(cache.alike());
         let Some(found) = compared(approved, bodies, live, &known)? else { return Ok(None) };
-        let Comparison { mut differences, re_encoded, alike } = found;
+        let Comparison { mut differences, re_encoded, alike, re_encoded_in: _ } = found;
         cache.keep_alike(&alike);
         keep_names(&mut differences, approved, live, Some(&self.memory));
         let mut changes: Vec<Change> = differences.iter().map(|d| d.change.clone()).collect();

@@ -1,7 +1,8 @@
 //! The evidence between two looks, read once and used for every change: what `watch` saw of each transaction, and
 //! the audit history for all else.
 
-use crate::attribute::{self, Aim, Attribution, Deed, Evidences, Handled, Handles, Look};
+use super::passing::Telling;
+use crate::attribute::{self, Aim, Attribution, Deed, Evidences, Handled, Look};
 use crate::compare::{Difference, Fingerprint, Known};
 use crate::config::Settings;
 use crate::evidence::{self, AuditSource, History, People};
@@ -10,6 +11,7 @@ use crate::model::{
     Window,
 };
 use crate::netlink::nft::set::F_TIMEOUT;
+use crate::normalise::handles::Handles;
 use crate::normalise::touched::{Act, Thing, Touch};
 use crate::record::Memory;
 use chrono::{DateTime, Utc};
@@ -53,8 +55,8 @@ pub struct Watched {
     pub ipset: BTreeMap<u16, Name>,
     /// What was missed of the evidence.
     pub gaps: Vec<Gap>,
-    /// Whether the texts of transactions that left nothing behind are left out.
-    pub brief: bool,
+    /// How many transactions that left nothing behind may be told in words.
+    pub telling: Telling,
 }
 
 /// What the transactions of each change must have done, by the change's id.

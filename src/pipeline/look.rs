@@ -10,13 +10,13 @@ use super::last::{keep_names, known, remembered};
 use crate::attribute::Look;
 use crate::baseline::{Access, Cache};
 use crate::collect;
-use crate::compare::{self, Comparison, Difference, Fingerprint, Known, Texts};
+use crate::compare::{self, Comparison, Difference, Earlier, Fingerprint, Known, Texts};
 use crate::config::Settings;
 use crate::decode::{self, DecodeError};
 use crate::ledger::{Baseline, HostName, Repository};
 use crate::model::{
-    Author, Backend, BaselineRef, Capture, Change, CheckResult, Digest, Evidence, Gap, Ruleset, SettingsList,
-    Source, Summary, Table, TableKey, Verdict,
+    Author, Backend, BaselineRef, Capture, Change, CheckResult, Digest, Evidence, Gap, Item, Ruleset,
+    SettingsList, Source, Summary, Table, TableKey, Verdict,
 };
 use crate::netlink::Attrs;
 use crate::netlink::nft::table;
@@ -38,8 +38,10 @@ pub struct Checked {
     pub(super) reading: Reading,
     /// The differences, with the objects they are about.
     pub differences: Vec<Difference>,
-    /// The texts of the live objects among them.
+    /// The texts of the live objects among those that were compared.
     pub(super) texts: Texts,
+    /// See [`Comparison::re_encoded_in`].
+    pub(super) re_encoded_in: BTreeMap<Item, usize>,
     /// The live state of the last look against the present baseline.
     pub(super) between: Vec<Change>,
     pub(super) trail: Trail,
@@ -63,6 +65,8 @@ impl Checked {
 pub(super) struct Reading {
     /// The live state.
     pub(super) live: Ruleset,
+    /// Its digest.
+    pub(super) state: String,
     /// The approved state.
     pub(super) approved: Ruleset,
     pub(super) baseline: Baseline,
@@ -84,10 +88,10 @@ pub(super) fn examine(
     access: Access,
 ) -> Result<Checked, PipelineError> {
     let netns = open_netns(settings)?;
-    let reading = Reading::take(settings, repository, access, &netns, |_| {})?;
+    let reading = Reading::take(settings, repository, access, &netns, |_, _| {})?;
     let memory = remembered(repository, &settings.host)?;
     let trail = Trail::new(settings, memory.as_ref(), &reading.look);
-    reading.compared(settings, repository, access, memory, trail)
+    reading.compared(settings, repository, access, memory, trail, None)
 }
 
 impl Reading {
@@ -96,13 +100,14 @@ impl Reading {
         self.context.list()
     }
 
-    /// Collects and normalises the live state, and loads the approved one. `see` is shown what the kernel sent.
+    /// Collects and normalises the live state, and loads the approved one. `see` is shown what the
+    /// kernel sent, and what it says.
     pub(super) fn take(
         settings: &Settings,
         repository: &Repository,
         access: Access,
         netns: &Netns,
-        see: impl FnOnce(&Capture),
+        see: impl FnOnce(&Capture, &Ruleset),
     ) -> Result<Self, PipelineError> {
         let host = &settings.host;
         let baseline = repository
@@ -112,8 +117,8 @@ impl Reading {
         let captured_at = Utc::now();
         let list = context::listed(&baseline.files, &baseline.policy)?;
         let (capture, mut gaps) = collect::capture(netns, Some(&list))?;
-        see(&capture);
         let mut live = normalise(&capture)?;
+        see(&capture, &live);
         let rest = Capture { messages: Vec::new(), ..capture };
         let beside = beside_digest(&normalise(&rest)?, &rest.interfaces);
         let cache = Cache::new(repository.cache_dir(), access);
@@ -122,10 +127,11 @@ impl Reading {
         let context = Context::settle(list, &mut live, &mut approved, &mut gaps);
         let (boot_id, netns_cookie) = (history::boot_id(), collect::netns_cookie(netns));
         let look = Look { boot_id, netns_cookie, generation: rest.generation, time: captured_at };
-        Ok(Self { live, approved, baseline, context, beside, audited, look, gaps, unseen })
+        let state = live.digest().to_string();
+        Ok(Self { live, state, approved, baseline, context, beside, audited, look, gaps, unseen })
     }
 
-    /// Compares and attributes.
+    /// Compares and attributes; where an earlier comparison stands for the most part, only the rest.
     pub(super) fn compared(
         self,
         settings: &Settings,
@@ -133,15 +139,16 @@ impl Reading {
         access: Access,
         memory: Option<Memory>,
         mut trail: Trail,
+        earlier: Option<Earlier>,
     ) -> Result<Checked, PipelineError> {
-        let Self { live, approved, baseline, context, beside, audited, look, mut gaps, unseen } = self;
+        let Self { live, state, approved, baseline, context, beside, audited, look, mut gaps, unseen } = self;
         let cache = Cache::new(repository.cache_dir(), access);
         let own_gaps = gaps.clone();
         let known = known(memory.as_ref()).with(cache.alike());
-        let mut told = known.clone();
+        let mut told = known.clone().with_earlier(earlier);
         trail.tell(&mut told);
         let (comparison, texts) = compared_in_words(&approved, &live, &told)?;
-        let Comparison { mut differences, re_encoded, alike } = comparison;
+        let Comparison { mut differences, re_encoded, re_encoded_in, alike } = comparison;
         cache.keep_alike(&alike);
         keep_names(&mut differences, &approved, &live, memory.as_ref());
         let mut changes: Vec<Change> = differences.iter().map(|d| d.change.clone()).collect();
@@ -155,7 +162,7 @@ impl Reading {
         }
         let between = match &memory {
             Some(memory) => {
-                let sides = (&approved, &live, &context);
+                let sides = (&approved, (&live, state.as_str()), &context);
                 since_then(
                     (repository, &settings.host),
                     (&cache, &known),
@@ -175,8 +182,8 @@ impl Reading {
         let summary = Summary::of(&changes, re_encoded);
         let result = result_of(settings, at, &look, changes, gaps, summary, review_id);
         let reading =
-            Self { live, approved, baseline, context, beside, audited, look, gaps: own_gaps, unseen };
-        Ok(Checked { result, reading, differences, texts, between, trail, memory })
+            Self { live, state, approved, baseline, context, beside, audited, look, gaps: own_gaps, unseen };
+        Ok(Checked { result, reading, differences, texts, re_encoded_in, between, trail, memory })
     }
 }
 
@@ -270,13 +277,13 @@ fn since_then(
     (cache, known): (&Cache, &Known),
     memory: &Memory,
     baseline: &Baseline,
-    (approved, live, context): (&Ruleset, &Ruleset, &Context),
+    (approved, (live, state), context): (&Ruleset, (&Ruleset, &str), &Context),
     now: &[Change],
 ) -> Result<Vec<Change>, PipelineError> {
     if memory.baseline == baseline.tree {
         return Ok(memory.open.clone());
     }
-    if memory.state == live.digest().to_string() {
+    if memory.state == state {
         return Ok(now.to_vec());
     }
     let Some((_, files)) = repository.ledger_files(host)? else { return Ok(Vec::new()) };
@@ -325,7 +332,11 @@ fn compared_in_words(
         after.extend(decode::decode(live, &new)?);
         comparison = compare::compare_as(approved, live, &before, &after, known);
     }
-    Ok((comparison, after))
+    let Some(earlier) = known.earlier() else { return Ok((comparison, after)) };
+    match earlier.complete(comparison) {
+        Some(comparison) => Ok((comparison, after)),
+        None => compared_in_words(approved, live, &known.clone().with_earlier(None)),
+    }
 }
 
 /// Changes seen before keep their author; those that a commit on the baseline made have its author; new ones

@@ -59,8 +59,8 @@ impl Followed {
         self.writers.mark(&mut part);
         assert_eq!(restrict(&after, &scoped.scope), part);
         let all = handles(&self.capture);
-        for (chain, found) in &scoped.handles {
-            assert_eq!(all.get(chain), Some(found));
+        for (key, chain, found) in scoped.handles.iter() {
+            assert_eq!(all.get(&(key.clone(), chain.clone())).map(Vec::as_slice), Some(found));
         }
     }
 }
