@@ -11,7 +11,7 @@ mod telling;
 
 use crate::collect::transactions::TransactionsError;
 use crate::config::Settings;
-use crate::model::{Gap, LedgerEntry};
+use crate::model::{EventKind, Gap, LedgerEntry};
 use crate::pipeline::{self, Beside, Kept, PipelineError, Recorded};
 use crate::service::{Order, Service};
 use ear::Ear;
@@ -238,7 +238,8 @@ impl Watch {
 
     fn done(&mut self, recorded: Recorded, report: &mut dyn Report) {
         let events: &[LedgerEntry] = &recorded.events;
-        self.teller.told(events, Instant::now());
+        let passing = events.iter().filter(|entry| entry.event.kind == EventKind::Transient);
+        self.teller.told(passing.flat_map(|entry| entry.event.changes.clone()).collect(), Instant::now());
         self.last.verdict = recorded.result.verdict.as_str();
         self.last.transactions +=
             events.iter().map(|entry| entry.event.generations.len() as u64).sum::<u64>();

@@ -5,8 +5,9 @@
 
 use super::alike::surroundings_of;
 use super::{Comparison, Difference};
+use crate::model::outline::SetName;
 use crate::model::{Digest, ElementKey, Item, Name, Ruleset, TableKey};
-use crate::normalise::scope::{Part, Scope, SetPart};
+use crate::normalise::scope::{Part, Parts, Scope, SetPart};
 use crate::normalise::xt_recent::uses_list;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,17 +40,23 @@ pub fn has_lists(ruleset: &Ruleset) -> bool {
 }
 
 impl Earlier {
-    /// What was found of the live state before `scope` of it was read anew. `before` are the commons of that time.
+    /// What was found (differences, and what is only re-encoded) of the live state before `scope` of it was read anew.
+    /// `before` are the commons of that time; `turned` the sets that rules write to now and did not, or the other way round.
     pub fn new(
-        differences: Vec<Difference>,
-        re_encoded: BTreeMap<Item, usize>,
+        (differences, re_encoded): (Vec<Difference>, BTreeMap<Item, usize>),
         mut scope: Scope,
+        turned: BTreeSet<SetName>,
         before: &Commons,
         live: &Ruleset,
     ) -> Self {
         let now = Commons::of(live, &scope);
+        for (key, set) in turned {
+            let sets = [(set, SetPart::Whole)].into();
+            let part = Part::Parts(Parts { sets, ..Parts::default() });
+            scope.extend(Scope { tables: [(key, part)].into(), ..Scope::default() });
+        }
         for (key, part) in &mut scope.tables {
-            if before.0.get(key) != now.0.get(key) {
+            if before.0.get(key).is_some_and(|before| Some(before) != now.0.get(key)) {
                 *part = Part::Whole;
             }
         }

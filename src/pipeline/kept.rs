@@ -10,7 +10,7 @@ use crate::compare::{self, Commons, Difference, Earlier, Texts};
 use crate::ledger::{HostName, Repository};
 use crate::model::{Backend, Capture, Files, Item, Name, Ruleset, TableKey};
 use crate::normalise::handles::Handles;
-use crate::normalise::scope::{Part, Parts, Scope, SetPart, restrict};
+use crate::normalise::scope::restrict;
 use crate::normalise::scoped::{Scoped, Stale, Writers, put};
 use crate::record::Memory;
 use std::collections::BTreeMap;
@@ -93,17 +93,10 @@ impl Kept {
         if before != after || !turned.is_empty() {
             reading.state = reading.live.digest().to_string();
         }
-        let mut compared = scope.clone();
-        for (key, set) in turned {
-            let sets = [(set, SetPart::Whole)].into();
-            let part = Part::Parts(Parts { sets, ..Parts::default() });
-            compared.extend(Scope { tables: [(key, part)].into(), ..Scope::default() });
-        }
         rules.has_lists |= compare::has_lists(&scoped.ruleset);
         let earlier = (!rules.has_lists).then(|| {
-            let (differences, re_encoded) =
-                (std::mem::take(&mut self.differences), std::mem::take(&mut self.re_encoded_in));
-            Earlier::new(differences, re_encoded, compared, &commons, &self.reading.live)
+            let found = (std::mem::take(&mut self.differences), std::mem::take(&mut self.re_encoded_in));
+            Earlier::new(found, scope.clone(), turned, &commons, &self.reading.live)
         });
         Ok(Advanced { before, after, handles_before, earlier })
     }

@@ -4,7 +4,7 @@
 //! only counted, so that churn is not put into words, but somebody else's transaction amid the churn still is.
 
 use crate::attribute::by_author;
-use crate::model::{Author, Change, EventKind, LedgerEntry};
+use crate::model::{Author, Change};
 use crate::pipeline::Telling;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -54,10 +54,9 @@ impl Teller {
         Telling { all: self.all.left, each: EACH.0, authors }
     }
 
-    /// What was told, as recorded.
-    pub fn told(&mut self, events: &[LedgerEntry], now: Instant) {
-        let passing = events.iter().filter(|entry| entry.event.kind == EventKind::Transient);
-        for (author, changes) in passing.flat_map(|entry| by_author(entry.event.changes.clone())) {
+    /// What was told, as it was recorded: the changes that passing transactions made.
+    pub fn told(&mut self, passing: Vec<Change>, now: Instant) {
+        for (author, changes) in by_author(passing) {
             let count = transactions(&changes);
             self.all.left = self.all.left.saturating_sub(count);
             let place = self.authors.iter().position(|(known, _)| Telling::is_one(known, &author));
@@ -74,4 +73,67 @@ impl Teller {
 /// Transactions are told apart by their times.
 fn transactions(changes: &[Change]) -> usize {
     changes.iter().filter_map(|change| change.time).collect::<BTreeSet<_>>().len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ChangeKind, Evidence, ObjectKind, Source};
+    use chrono::{DateTime, Utc};
+
+    fn author(auid: u32) -> Author {
+        Author { auid: Some(auid), evidence: Evidence::Audit, ..Author::default() }
+    }
+
+    /// The changes of so many transactions.
+    fn passing(auid: u32, count: i64) -> Vec<Change> {
+        let change = |at: i64| Change {
+            id: String::new(),
+            kind: ChangeKind::Added,
+            source: Source::Nft,
+            family: "inet".to_owned(),
+            table: "t".to_owned(),
+            chain: None,
+            object: ObjectKind::Chain,
+            name: None,
+            before: None,
+            after: None,
+            position: None,
+            note: None,
+            legacy: false,
+            blind: Vec::new(),
+            severity: None,
+            impact: None,
+            author: author(auid),
+            time: DateTime::<Utc>::from_timestamp(at, 0),
+        };
+        (0..count).flat_map(|at| [change(at), change(at)]).collect()
+    }
+
+    /// How many more transactions of this login may be told.
+    fn left(telling: &Telling, auid: u32) -> usize {
+        let own = telling.authors.iter().find(|(known, _)| known.auid == Some(auid));
+        own.map_or(telling.each, |(_, left)| *left).min(telling.all)
+    }
+
+    #[test]
+    fn an_author_is_told_a_few_times_and_another_one_all_the_same() {
+        let start = Instant::now();
+        let mut teller = Teller::new(start);
+        teller.told(passing(1001, 5), start);
+        let telling = teller.telling(start + Duration::from_secs(1));
+        assert_eq!((left(&telling, 1001), left(&telling, 1002)), (0, 5));
+        let telling = teller.telling(start + Duration::from_secs(61));
+        assert_eq!((left(&telling, 1001), left(&telling, 1002)), (1, 5));
+        assert_eq!(left(&teller.telling(start + Duration::from_secs(3600)), 1001), 5);
+    }
+
+    #[test]
+    fn many_authors_share_what_may_be_told_of_all() {
+        let start = Instant::now();
+        let mut teller = Teller::new(start);
+        teller.told((0..5).flat_map(|auid| passing(auid, 5)).collect(), start);
+        assert_eq!(left(&teller.telling(start), 77), 0);
+        assert_eq!(left(&teller.telling(start + Duration::from_secs(4)), 77), 2);
+    }
 }

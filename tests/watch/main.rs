@@ -8,4 +8,5 @@ mod authors;
 mod busy;
 mod outages;
 mod passing;
+mod storm;
 mod watching;
