@@ -14,6 +14,7 @@ use crate::config::Settings;
 use crate::model::{EventKind, Gap, LedgerEntry};
 use crate::pipeline::{self, Beside, Kept, PipelineError, Recorded};
 use crate::service::{Order, Service};
+use crate::sys;
 use ear::Ear;
 use pace::Pace;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -120,6 +121,7 @@ struct Last {
 impl Watch {
     fn start(settings: Settings, report: &mut dyn Report) -> Result<Self, WatchError> {
         let now = Instant::now();
+        sys::memory::use_one_arena();
         // Heard from before the first look: what changes meanwhile is not lost.
         let ear = Ear::open(&settings)?;
         let mut watch = Self {

@@ -11,11 +11,12 @@ use crate::model::{
 use crate::normalise::scope::{Part, Parts, Scope, SetPart};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 fn ruleset(rules: &[u8]) -> Ruleset {
     let key = TableKey { backend: Backend::NfTables, family: Family::Inet, name: Name(b"t".to_vec()) };
     let rules =
-        rules.iter().map(|rule| Rule { digest: Digest::of([&[*rule][..]]), attrs: Box::default() }).collect();
+        rules.iter().map(|rule| Rule { digest: Digest::of([&[*rule][..]]), attrs: Arc::default() }).collect();
     let chain = Chain { attrs: vec![], rules };
     let table = Table { chains: [(Name(b"c".to_vec()), chain)].into(), ..Table::default() };
     Ruleset { tables: [(key, table)].into(), ..Ruleset::default() }

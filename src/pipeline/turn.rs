@@ -23,6 +23,7 @@ use crate::normalise::normalise;
 use crate::normalise::scope::Scope;
 use crate::normalise::scoped::Scoped;
 use crate::record::Memory;
+use crate::sys;
 use crate::sys::netns::Netns;
 use chrono::Utc;
 use std::collections::{BTreeMap, BTreeSet};
@@ -182,7 +183,9 @@ impl Turn<'_> {
     ) -> Result<Seen, PipelineError> {
         let mut rules = Rules::default();
         let see = |capture: &Capture, live: &Ruleset| rules = Rules::of(capture, live);
-        let reading = Reading::take(self.settings, self.repository, Access::ReadWrite, netns, see)?;
+        let mut reading = Reading::take(self.settings, self.repository, Access::ReadWrite, netns, see)?;
+        // Both are kept.
+        reading.live.share(&reading.approved);
         rules.look_for_lists([&reading.live, &reading.approved]);
         waiting.extend(hear(reading.look.generation));
         let watched = memory
@@ -193,6 +196,8 @@ impl Turn<'_> {
                 ..self.watched(&reading.look, memory, waiting)
             });
         let checked = self.compared(reading, memory, watched, None)?;
+        // Most of what was needed is not kept.
+        sys::memory::give_back();
         Ok((checked, rules, None))
     }
 
