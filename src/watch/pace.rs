@@ -3,7 +3,8 @@
 //! A lone change is looked at as soon as it is quiet for a moment, because a program may commit several
 //! transactions in a row. Work is paid for out of a budget that refills slowly: single changes are followed at once.
 //! Where many transactions come in a second, what was saved is left for quieter times, and each look waits until it has
-//! been earned: churn costs a small share of one core whatever its pace.
+//! been earned, and then for a lull: churn costs a small share of one core whatever its pace, and what is made and undone
+//! within it is mostly over when it is looked at.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -12,10 +13,12 @@ use std::time::{Duration, Instant};
 const QUIET: Duration = Duration::from_millis(3);
 /// Nothing waits longer than this for quiet, while there is budget.
 const LONGEST: Duration = Duration::from_millis(20);
+/// While it is busy, a lull is this long; it is waited for at most so much longer.
+const LULL: (Duration, Duration) = (Duration::from_millis(25), Duration::from_secs(1));
 /// The share of one core that looking may take for ever.
-const SHARE: f64 = 0.02;
-/// The work that may be done at once.
-const BURST: Duration = Duration::from_secs(3);
+const SHARE: f64 = 0.015;
+/// The work that may be done at once: some 250 changes one after another.
+const BURST: Duration = Duration::from_secs(6);
 /// However busy it is, nothing waits longer than this.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// It is busy while this many transactions come within this time.
@@ -53,10 +56,14 @@ impl Pace {
     /// When to look; none if nothing waits.
     pub fn due(&self) -> Option<Instant> {
         let (first, last) = (self.first?, *self.last.back()?);
-        let calm = (last + QUIET).min(first + LONGEST);
-        let owed = if self.is_busy() { self.spent.max(-self.budget) } else { -self.budget };
-        let paid = self.counted + Duration::from_secs_f64((owed / SHARE).max(0.0));
-        Some(paid.max(calm).min(first + PATIENCE))
+        let paid_at = |owed: f64| self.counted + Duration::from_secs_f64((owed / SHARE).max(0.0));
+        let due = if self.is_busy() {
+            let paid = paid_at(self.spent.max(-self.budget)).max(first);
+            (last + LULL.0).clamp(paid, paid + LULL.1)
+        } else {
+            paid_at(-self.budget).max((last + QUIET).min(first + LONGEST))
+        };
+        Some(due.min(first + PATIENCE))
     }
 
     /// Whether there is no quiet between transactions.
@@ -98,24 +105,45 @@ mod tests {
     fn a_row_of_changes_does_not_wait_for_its_end() {
         let now = Instant::now();
         let mut pace = Pace::new(now);
-        for step in 0..100 {
-            pace.arrived(now + ms(step));
+        for step in 0..9 {
+            pace.arrived(now + ms(2) * step);
         }
-        assert_eq!(pace.due(), Some(now + LONGEST));
+        assert_eq!(pace.due(), Some(now + ms(16) + QUIET));
+        pace.arrived(now + ms(18));
+        assert_eq!(pace.due(), Some(now + ms(18) + LULL.0));
+        pace.looked(now + ms(50), now + ms(70));
+        assert_eq!(pace.due(), None);
     }
 
     #[test]
     fn endless_changes_cost_their_share_and_no_more() {
         for every in [ms(50), ms(400)] {
             let share = share_of_looking(every, Duration::from_secs(3600));
-            assert!((0.015..0.025).contains(&share), "{every:?}: {share}");
+            assert!((0.01..0.02).contains(&share), "{every:?}: {share}");
         }
     }
 
     #[test]
     fn churn_costs_its_share_from_its_first_seconds_on() {
         let share = share_of_looking(ms(50), Duration::from_secs(20));
-        assert!(share < 0.04, "{share}");
+        assert!(share < 0.03, "{share}");
+    }
+
+    #[test]
+    fn churn_is_looked_at_in_a_lull_or_a_second_later() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        churn(&mut pace, start, start + Duration::from_secs(10), ms(50));
+        pace.looked(start + Duration::from_secs(10), start + Duration::from_secs(10));
+        let now = start + Duration::from_secs(20);
+        for step in 0..10 {
+            pace.arrived(now + ms(10) * step);
+        }
+        assert_eq!(pace.due(), Some(now + ms(90) + LULL.0));
+        for step in 10..200 {
+            pace.arrived(now + ms(10) * step);
+        }
+        assert_eq!(pace.due(), Some(now + LULL.1));
     }
 
     #[test]
