@@ -37,6 +37,7 @@ mod look;
 mod passing;
 mod sides;
 mod turn;
+mod words;
 
 pub use all::{check_all, init_all, record_all};
 pub use approval::{Request, Selection, counted, subject};
@@ -44,10 +45,11 @@ pub use boot::next_boot;
 pub use diff::diff;
 pub use error::PipelineError;
 pub use kept::Kept;
-pub use look::{Checked, compared, open_netns};
+pub use look::{Checked, open_netns};
 pub use passing::Telling;
 pub use sides::{Seen, SideError, Sides, level};
 pub use turn::{Beside, Hear, Heard, turn};
+pub use words::compared;
 
 /// What `record` did.
 #[derive(Debug)]

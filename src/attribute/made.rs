@@ -12,6 +12,7 @@ use crate::model::{
 use crate::normalise::handles::Handles;
 use crate::normalise::touched::{Act, Renamed, Thing, Touch};
 use chrono::{DateTime, Utc};
+use std::sync::Arc;
 
 /// A transaction, and what it touched.
 #[derive(Clone, Debug)]
@@ -209,9 +210,15 @@ fn is_exact(change: &Change) -> bool {
 
 /// Who made a change, if the transactions since the last look decide it. `complete` says that there are no others;
 /// `may_expire`, that the change may have come about without any.
-pub fn made(aim: &Aim, deeds: &[Deed], window: Window, complete: bool, may_expire: bool) -> Option<Made> {
+pub fn made(
+    aim: &Aim,
+    deeds: &[Arc<Deed>],
+    window: Window,
+    complete: bool,
+    may_expire: bool,
+) -> Option<Made> {
     let all_with = |wanted: &dyn Fn(&Touch) -> bool| -> Vec<&Deed> {
-        deeds.iter().filter(|deed| deed.touches.iter().any(wanted)).collect()
+        deeds.iter().map(AsRef::as_ref).filter(|deed: &&Deed| deed.touches.iter().any(wanted)).collect()
     };
     let own = all_with(&|touch| aim.is_own(touch));
     let within =

@@ -2,8 +2,8 @@
 
 use super::PipelineError;
 use super::last::{keep_names, known, remembered};
-use super::look::compared;
 use super::sides::{Seen, Sides, level};
+use super::words::compared;
 use crate::compare::{Comparison, Known};
 use crate::config::Settings;
 use crate::model::{Change, DiffResult, Gap, Sameness, SideKind, Summary};

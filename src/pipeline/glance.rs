@@ -9,7 +9,8 @@ use super::PipelineError;
 use super::context::{self, Context};
 use super::history::{self, Trail};
 use super::last::{keep_names, known};
-use super::look::{self, ROUNDS, attribute_new, beside_digest, blinding, open_netns, result_of, review_id};
+use super::look::{self, attribute_new, beside_digest, blinding, open_netns, result_of, review_id};
+use super::words::ROUNDS;
 use crate::attribute::Look;
 use crate::baseline::{self, Access, Bodies, Cache};
 use crate::collect::{self, Followed, Glance};
@@ -228,7 +229,7 @@ fn is_same(approved: &Ruleset, live: &Ruleset) -> bool {
         && approved.tables.values().zip(live.tables.values()).all(same)
 }
 
-/// As `look::compared`, with what is decoded taken from the bodies first; none if they cannot be read.
+/// As `words::compared`, with what is decoded taken from the bodies first; none if they cannot be read.
 fn compared(
     approved: &mut Ruleset,
     bodies: &Bodies,

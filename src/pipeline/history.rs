@@ -18,6 +18,7 @@ use chrono::{DateTime, Utc};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 /// The audit trail from the last look to this one; read when it is first needed, and once.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ pub struct Trail {
 #[derive(Debug, Default)]
 pub struct Watched {
     /// The transactions, in order.
-    pub deeds: Vec<Deed>,
+    pub deeds: Vec<Arc<Deed>>,
     /// The generations that were committed, and of which nothing was heard.
     pub missing: Vec<u32>,
     /// At least what the transactions touched, as the last look showed it.
@@ -317,7 +318,7 @@ fn may_have_expired(change: &Change, live: &Ruleset) -> bool {
 }
 
 /// The rules that came (true) or went in chains that several authors changed, with their digests.
-fn rules_of_several(deeds: &[Deed]) -> Vec<(TableKey, String, bool, String)> {
+fn rules_of_several(deeds: &[Arc<Deed>]) -> Vec<(TableKey, String, bool, String)> {
     let mut authors: BTreeMap<(&TableKey, &Name), Vec<&Author>> = BTreeMap::new();
     for deed in deeds {
         for touch in &deed.touches {

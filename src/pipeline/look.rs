@@ -7,12 +7,12 @@ use super::PipelineError;
 use super::context::{self, Context};
 use super::history::{self, Trail};
 use super::last::{keep_names, known, remembered};
+use super::words::{compared, compared_in_words};
 use crate::attribute::Look;
 use crate::baseline::{Access, Cache};
 use crate::collect;
-use crate::compare::{self, Comparison, Difference, Earlier, Fingerprint, Known, Texts};
+use crate::compare::{Comparison, Difference, Earlier, Fingerprint, Known, Texts};
 use crate::config::Settings;
-use crate::decode::{self, DecodeError};
 use crate::ledger::{Baseline, HostName, Repository};
 use crate::model::{
     Author, Backend, BaselineRef, Capture, Change, CheckResult, Digest, Evidence, Gap, Item, Ruleset,
@@ -25,9 +25,6 @@ use crate::record::Memory;
 use crate::sys::netns::Netns;
 use chrono::Utc;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-
-/// Comparisons are repeated with more texts at most this often: equal texts can shift an alignment.
-pub(super) const ROUNDS: usize = 4;
 
 /// A look at the live state, compared with what is approved.
 #[derive(Debug)]
@@ -306,37 +303,6 @@ pub fn open_netns(settings: &Settings) -> Result<Netns, PipelineError> {
         None => Netns::current(),
     };
     netns.map_err(|error| PipelineError::Collect(error.into()))
-}
-
-/// Compares two rulesets, decoding just what differs and is not known to mean the same.
-pub fn compared(approved: &Ruleset, live: &Ruleset, known: &Known) -> Result<Comparison, DecodeError> {
-    Ok(compared_in_words(approved, live, known)?.0)
-}
-
-/// As [`compared`], with the texts of the live objects that differ.
-fn compared_in_words(
-    approved: &Ruleset,
-    live: &Ruleset,
-    known: &Known,
-) -> Result<(Comparison, Texts), DecodeError> {
-    let unmatched = compare::unmatched_as(approved, live, known);
-    let mut before = decode::decode(approved, &unmatched.baseline)?;
-    let mut after = decode::decode(live, &unmatched.live)?;
-    let mut comparison = compare::compare_as(approved, live, &before, &after, known);
-    for _ in 1..ROUNDS {
-        let (old, new) = compare::without_text(&comparison, &before, &after);
-        if old.is_empty() && new.is_empty() {
-            break;
-        }
-        before.extend(decode::decode(approved, &old)?);
-        after.extend(decode::decode(live, &new)?);
-        comparison = compare::compare_as(approved, live, &before, &after, known);
-    }
-    let Some(earlier) = known.earlier() else { return Ok((comparison, after)) };
-    match earlier.complete(comparison) {
-        Some(comparison) => Ok((comparison, after)),
-        None => compared_in_words(approved, live, &known.clone().with_earlier(None)),
-    }
 }
 
 /// Changes seen before keep their author; those that a commit on the baseline made have its author; new ones

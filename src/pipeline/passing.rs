@@ -57,16 +57,17 @@ pub(super) fn transients(
     let used: BTreeSet<u32> = events.iter().flat_map(|event| event.generations.iter().copied()).collect();
     let is_passing = |deed: &Deed| !used.contains(&generation_of(deed));
     // A copy of the ruleset is needed for them: not made where nothing is to be told.
-    let texts = if watched.telling.all == 0 || !watched.deeds.iter().any(is_passing) {
+    let texts = if watched.telling.all == 0 || !watched.deeds.iter().any(|deed| is_passing(deed)) {
         BTreeMap::new()
     } else {
         let context = if watched.before.tables.is_empty() { checked.live() } else { &watched.before };
         let telling = watched.telling.clone();
         let mut words = Words { context: context.clone(), ipset: &watched.ipset, telling };
-        words.of(watched.deeds.iter(), is_passing)
+        words.of(watched.deeds.iter().map(AsRef::as_ref), is_passing)
     };
     let mut found = Vec::new();
-    for (author, deeds) in attribute::deeds_by_author(watched.deeds.iter().filter(|deed| is_passing(deed))) {
+    let passing = watched.deeds.iter().map(AsRef::as_ref).filter(|deed| is_passing(deed));
+    for (author, deeds) in attribute::deeds_by_author(passing) {
         let time = deeds.iter().map(|deed| deed.witnessed.at()).max();
         let generations = deeds.iter().map(|deed| generation_of(deed)).collect();
         let by_this = |deed: &&Deed, change: &Change| Change {

@@ -27,6 +27,7 @@ use crate::sys;
 use crate::sys::netns::Netns;
 use chrono::Utc;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Readings in part before a full one: transactions that come meanwhile may touch more.
 const ATTEMPTS: usize = 5;
@@ -37,7 +38,7 @@ const LISTED: u32 = 1 << 16;
 #[derive(Clone, Debug)]
 pub struct Heard {
     /// Who, and what.
-    pub deed: Deed,
+    pub deed: Arc<Deed>,
     /// Where.
     pub scope: Scope,
 }
@@ -203,13 +204,13 @@ impl Turn<'_> {
 
     /// What was heard between two looks.
     fn watched(&mut self, look: &Look, memory: &Memory, waiting: &[Heard]) -> Watched {
-        let is_new = |deed: &&Deed| {
+        let is_new = |deed: &&Arc<Deed>| {
             is_after(generation_of(deed), memory.generation)
                 && !is_after(generation_of(deed), look.generation)
         };
-        // Copies: if what follows fails, the next turn needs them.
-        let deeds: Vec<Deed> = waiting.iter().map(|heard| &heard.deed).filter(is_new).cloned().collect();
-        let known: BTreeSet<u32> = deeds.iter().map(generation_of).collect();
+        // They stay where they are: if what follows fails, the next turn needs them.
+        let deeds: Vec<Arc<Deed>> = waiting.iter().map(|heard| &heard.deed).filter(is_new).cloned().collect();
+        let known: BTreeSet<u32> = deeds.iter().map(|deed| generation_of(deed)).collect();
         let length = look.generation.wrapping_sub(memory.generation);
         let all =
             (length.saturating_sub(LISTED)..length).map(|step| memory.generation.wrapping_add(step + 1));

@@ -16,6 +16,7 @@ use crate::pipeline::{Heard, open_netns};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a turn waits for the announcements of what it has read already, and for their authors: longer than the
@@ -126,6 +127,7 @@ impl Ear {
             let Attested { author, time, .. } = attested;
             let witnessed = Witnessed { transaction, author, time };
             let deed = Deed { witnessed, touches: touched.objects, renamed: touched.renamed };
+            let deed = Arc::new(deed);
             self.ready.push(Heard { deed, scope: touched.scope });
         }
         self.gaps.extend(self.witness.gaps());

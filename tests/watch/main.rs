@@ -6,6 +6,7 @@ mod support;
 
 mod authors;
 mod busy;
+mod files;
 mod outages;
 mod passing;
 mod storm;
