@@ -3,9 +3,9 @@
 use super::PipelineError;
 use super::impact;
 use super::last::{keep_names, known, remembered};
-use super::look::compared;
 use super::place::Judged;
 use super::sides::{Seen, Sides, level};
+use super::words::compared;
 use crate::compare::{Comparison, Known};
 use crate::config::Settings;
 use crate::model::{Change, DiffResult, Gap, Sameness, SideKind, Summary};
@@ -25,7 +25,8 @@ pub fn diff(
     level(&mut from, &mut to);
     let memory = memory(settings, &sides, &from, &to)?;
     let known = memory.as_ref().map_or_else(Known::default, |memory| known(Some(memory)));
-    let Comparison { mut differences, re_encoded, alike: _ } = compared(&from.ruleset, &to.ruleset, &known)?;
+    let Comparison { mut differences, re_encoded, re_encoded_in: _, alike: _ } =
+        compared(&from.ruleset, &to.ruleset, &known)?;
     keep_names(&mut differences, &from.ruleset, &to.ruleset, memory.as_ref());
     let mut changes: Vec<Change> = differences.iter().map(|difference| difference.change.clone()).collect();
     for change in &mut changes {

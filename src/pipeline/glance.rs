@@ -10,8 +10,9 @@ use super::context::{self, Context};
 use super::history::{self, Trail};
 use super::impact;
 use super::last::{keep_names, known};
-use super::look::{self, ROUNDS, attribute_new, beside_digest, blinding, open_netns, result_of, review_id};
+use super::look::{self, attribute_new, beside_digest, blinding, open_netns, result_of, review_id};
 use super::place::Judged;
+use super::words::ROUNDS;
 use crate::attribute::Look;
 use crate::baseline::{self, Access, Bodies, Cache};
 use crate::collect::{self, Followed, Glance};
@@ -192,7 +193,7 @@ impl Sight<'_> {
     ) -> Result<Option<Glanced>, PipelineError> {
         let known = known(Some(&self.memory)).with(cache.alike());
         let Some(found) = compared(approved, bodies, live, &known)? else { return Ok(None) };
-        let Comparison { mut differences, re_encoded, alike } = found;
+        let Comparison { mut differences, re_encoded, alike, re_encoded_in: _ } = found;
         cache.keep_alike(&alike);
         keep_names(&mut differences, approved, live, Some(&self.memory));
         let mut changes: Vec<Change> = differences.iter().map(|d| d.change.clone()).collect();
@@ -253,7 +254,7 @@ fn is_same(approved: &Ruleset, live: &Ruleset) -> bool {
         && approved.tables.values().zip(live.tables.values()).all(same)
 }
 
-/// As `look::compared`, with what is decoded taken from the bodies first; none if they cannot be read.
+/// As `words::compared`, with what is decoded taken from the bodies first; none if they cannot be read.
 fn compared(
     approved: &mut Ruleset,
     bodies: &Bodies,

@@ -2,8 +2,8 @@
 //! only. Where that cannot be told, nothing is said.
 
 use super::last::{known, remembered};
-use super::look::compared;
 use super::sides::Sides;
+use super::words::compared;
 use crate::baseline::{self, Access, Cache, Located};
 use crate::compare::{Difference, Known};
 use crate::config::Settings;

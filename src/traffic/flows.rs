@@ -120,6 +120,11 @@ impl Found {
         Self { holds: Some(true), direction, packets: Vec::new(), sample: None, broken_by: None }
     }
 
+    /// Nothing could be computed.
+    pub fn unknown(why: &str) -> Self {
+        Self::inconclusive(FlowDirection::Both, format!("not computed: {why}"))
+    }
+
     fn inconclusive(direction: FlowDirection, why: String) -> Self {
         Self { holds: None, direction, packets: vec![why], sample: None, broken_by: None }
     }
