@@ -13,7 +13,7 @@ use super::program::{ChainId, Program, Step};
 use super::space::{Key, Kind, NamePattern, Side, Space};
 use super::walk::{Fate, Layer, Outcome, Path, Piece, WalkError, Walker, Way};
 use crate::compare::Difference;
-use crate::model::{Effect, EffectKind, Name, Ruleset, TableKey};
+use crate::model::{Effect, EffectKind, Family, Name, Ruleset, TableKey};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How much may be spent.
@@ -56,10 +56,14 @@ pub struct Found {
     pub effect: Effect,
     /// The packets in words, for the sentence.
     pub phrase: String,
+    /// Their way through the host.
+    pub path: Path,
     /// What decided before; none if no chain at the hook did.
     pub was: Option<DeciderRef>,
     /// What decides now.
     pub now: Option<DeciderRef>,
+    /// Whether another path has the same.
+    is_on_several_paths: bool,
 }
 
 /// What was found.
@@ -92,20 +96,28 @@ pub fn effects(
     }
     let mut found: Vec<Found> = Vec::with_capacity(answer.found.len());
     for one in answer.found {
-        match found.iter_mut().find(|known| says_the_same(known, &one)) {
-            Some(known) => known.effect.family = "inet".to_owned(),
+        match found.iter_mut().find_map(|known| Some((sameness(known, &one)?, known))) {
+            Some((Sameness::Family, known)) => known.effect.family = "inet".to_owned(),
+            Some((Sameness::Path, known)) => known.is_on_several_paths = true,
             None => found.push(one),
         }
     }
+    found.iter_mut().for_each(Found::name_path);
     found.sort_by(|a, b| weight(a).cmp(&weight(b)).then(b.effect.share.total_cmp(&a.effect.share)));
     Answer { found, incomplete: answer.incomplete }
 }
 
-/// Whether two statements differ only in that one is about IPv4 and the other about IPv6.
-fn says_the_same(known: &Found, other: &Found) -> bool {
-    let of_other_family = (known.effect.family.as_str(), other.effect.family.as_str()) == ("ip", "ip6");
+/// In what two statements differ that otherwise say the same.
+enum Sameness {
+    /// One is about IPv4, the other about IPv6.
+    Family,
+    /// One is about packets to this host, the other about packets through it.
+    Path,
+}
+
+fn sameness(known: &Found, other: &Found) -> Option<Sameness> {
     let fields = |found: &Found| {
-        let Found { difference, effect, phrase: _, was, now } = found;
+        let Found { difference, effect, was, now, .. } = found;
         let Effect {
             effect, hook, proto, src, dst, sport, dport, iif, oif, state, other, conditions, ..
         } = effect;
@@ -113,7 +125,31 @@ fn says_the_same(known: &Found, other: &Found) -> bool {
         let ends = (src.clone(), dst.clone(), sport.clone(), dport.clone(), iif.clone(), oif.clone());
         (who, ends, state.clone(), other.clone(), conditions.clone())
     };
-    of_other_family && fields(known) == fields(other)
+    if fields(known) != fields(other) {
+        return None;
+    }
+    match (known.effect.family.as_str(), other.effect.family.as_str()) {
+        ("ip", "ip6") if known.path == other.path => Some(Sameness::Family),
+        ("inet", "ip" | "ip6") => Some(Sameness::Path),
+        (one, same) if one == same => Some(Sameness::Path),
+        (_, _) => None,
+    }
+}
+
+impl Found {
+    /// A hook before routing is met by packets to this host and through it: which of them are meant is said, if not
+    /// all are.
+    fn name_path(&mut self) {
+        let is_of_path = self.effect.hook == self.path.as_str();
+        if is_of_path || self.is_on_several_paths {
+            return;
+        }
+        self.phrase.push_str(match self.path {
+            Path::Input => ", to this host",
+            Path::Forward => ", through this host",
+            Path::Output => ", from this host",
+        });
+    }
 }
 
 /// What comes first: required flows, new connections, then those that exist; those of the host with itself last.
@@ -204,7 +240,12 @@ impl Comparison<'_, '_> {
     fn way(&mut self, way: Way, answer: &mut Answer) -> Result<(), WalkError> {
         let reached: BTreeSet<ChainId> =
             [&self.before, &self.after].into_iter().flat_map(|program| reachable(program, way)).collect();
-        if reached.is_empty() {
+        // What only devices filter is told once, of the layer that all devices have.
+        let is_own = |id: &ChainId| {
+            let chains = [self.before.chain(*id), self.after.chain(*id)];
+            chains.into_iter().flatten().any(|chain| chain.table.family != Family::Netdev)
+        };
+        if reached.is_empty() || (way.layer != Layer::Host && !reached.iter().any(is_own)) {
             return Ok(());
         }
         let mut region = Node::FALSE;

@@ -345,6 +345,7 @@ impl Check<'_, '_> {
             .walker
             .bdd
             .exists(told, &|var| dropped.iter().any(|(start, end)| (*start..*end).contains(&var)))?;
+        let told = self.walker.without_needless(told, part.region, &unknown)?;
         let fields = self.walker.space.fields();
         let regions = self.walker.bdd.regions(told, &fields, TOLD)?;
         let kind = self.walker.space.kind();

@@ -104,6 +104,7 @@ mod tests {
             blind: Vec::new(),
             severity: None,
             impact: None,
+            impact_incomplete: None,
             author: author(auid),
             time: DateTime::<Utc>::from_timestamp(at, 0),
         };
