@@ -199,10 +199,10 @@ fn details(flow: &FlowOutcome) -> Vec<String> {
     lines
 }
 
-/// What the first line of `check` says of flows beside its verdict: `; required flow "a" is broken`. What `told`
-/// names already is left out.
-pub(super) fn also(result: &CheckResult, told: &str) -> String {
-    let untold = |flow: &&FlowOutcome| !told.contains(&name(flow));
+/// What the first line of `check` says of flows beside its verdict: `; required flow "a" is broken`. Those that were
+/// `told` of are left out.
+pub(super) fn also(result: &CheckResult, told: &[&str]) -> String {
+    let untold = |flow: &&FlowOutcome| !told.contains(&flow.name.as_str());
     let broken: Vec<&FlowOutcome> = broken(&result.flows).into_iter().filter(untold).collect();
     let parts = [sentence(&broken, "broken"), sentence(&unclear(&result.flows), "unclear")];
     parts.into_iter().flatten().map(|part| format!("; {part}")).collect()
@@ -210,7 +210,7 @@ pub(super) fn also(result: &CheckResult, told: &str) -> String {
 
 /// [`also`] for a line that has told of none.
 pub fn remark(result: &CheckResult) -> String {
-    also(result, "")
+    also(result, &[])
 }
 
 /// `required flow "a" is broken`, `required flows "a", "b" are broken`; none for no flow.
