@@ -109,8 +109,10 @@ fn of_effect(effect: &Effect, change: &Change) -> Vec<String> {
         format!("{indent}{}", decided(effect, change)),
         format!("{indent}for example {}", packet(&effect.sample)),
     ];
-    if !effect.conditions.is_empty() {
-        let conditions: Vec<String> = effect.conditions.iter().map(|text| terminal(text)).collect();
+    // Mostly the statement names them.
+    let untold = effect.conditions.iter().filter(|condition| !effect.statement.contains(condition.as_str()));
+    let conditions: Vec<String> = untold.map(|text| terminal(text)).collect();
+    if !conditions.is_empty() {
         lines.push(format!("{indent}depends on {}", conditions.join(", ")));
     }
     lines
@@ -163,7 +165,7 @@ pub(super) fn by(decider: &Decider, change: Option<&Change>) -> String {
     }
 }
 
-/// `tcp 10.0.1.0:1024 -> 10.0.2.9:3306, state new`: what has no place in that form stands behind it.
+/// `tcp 10.0.1.0:1024 → 10.0.2.9:3306, state new`: what has no place in that form stands behind it.
 pub(super) fn packet(sample: &BTreeMap<String, String>) -> String {
     let field = |name: &str| sample.get(name).map(|value| terminal(value));
     let end = |address: Option<String>, port: Option<String>| match (address, port) {
@@ -177,7 +179,7 @@ pub(super) fn packet(sample: &BTreeMap<String, String>) -> String {
         (None, None) => None,
         (from, to) => {
             let any = || "any".to_owned();
-            Some(format!("{} -> {}", from.unwrap_or_else(any), to.unwrap_or_else(any)))
+            Some(format!("{} → {}", from.unwrap_or_else(any), to.unwrap_or_else(any)))
         }
     };
     let head: Vec<String> = [field("proto"), ends].into_iter().flatten().collect();

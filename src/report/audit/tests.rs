@@ -303,14 +303,14 @@ Traffic:
 
 ```text
 severity: critical, cuts required flow \"web to db\"
-cut     tcp 10.0.1.0/24 -> 10.0.2.9:3306, new connections, at input
+cut     tcp 10.0.1.0/24 → 10.0.2.9:3306, new connections, at input
         was accepted by \"tcp dport 3306 accept\" (rule 14), now dropped by \"tcp dport 3306 drop\" (rule 1)
-        for example tcp 10.0.1.0:1024 -> 10.0.2.9:3306
+        for example tcp 10.0.1.0:1024 → 10.0.2.9:3306
 ```
 
 - Made: ";
     assert!(markdown.contains(expect), "{markdown}");
     let text = plain(&text(&report, &options(None)));
-    let expect = "\n           cut     tcp 10.0.1.0/24 -> 10.0.2.9:3306, new connections, at input\n";
+    let expect = "\n           cut     tcp 10.0.1.0/24 → 10.0.2.9:3306, new connections, at input\n";
     assert!(text.contains(expect), "{text}");
 }
