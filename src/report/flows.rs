@@ -11,7 +11,7 @@ use super::effects::{by, done, packet};
 use super::escape::terminal;
 use super::style::{BAD, DIM, GOOD, WARN, paint};
 use super::time::utc;
-use super::wording::{clip, count, host, short};
+use super::wording::{clip, count, host, short, thousands};
 use super::{Options, gaps, pretty, who};
 use crate::model::{CheckResult, Expect, FlowDirection, FlowOutcome, FlowsResult, Provenance};
 
@@ -68,9 +68,9 @@ fn headline(result: &FlowsResult) -> String {
         0 => String::new(),
         n => format!("; {} could not be looked at", count(n, "source", "sources")),
     };
-    let of = |some: &[&FlowOutcome]| {
-        let all = count(result.flows.len(), "required flow", "required flows");
-        format!("{} of {all}", some.len())
+    let of = |some: &[&FlowOutcome]| match result.flows.len() {
+        1 => "the required flow".to_owned(),
+        n => format!("{} of {} required flows", thousands(some.len()), thousands(n)),
     };
     let (broken, unclear) = (broken(&result.flows), unclear(&result.flows));
     if let Some(first) = broken.first() {
@@ -124,11 +124,11 @@ fn put_there(provenance: &Provenance) -> String {
         }
         Provenance::Drift { author, time, .. } => {
             let when = match (time, author.window) {
-                (Some(time), _) => format!("at {}", utc(*time)),
-                (None, Some(window)) => who::window(window),
-                (None, None) => "at a time that is not known".to_owned(),
+                (Some(time), _) => format!(" at {}", utc(*time)),
+                (None, Some(window)) => format!(" {}", who::window(window)),
+                (None, None) => String::new(),
             };
-            format!("put there {} {when}, not approved", who::by(author))
+            format!("put there {}{when}, not approved", who::by(author))
         }
     }
 }

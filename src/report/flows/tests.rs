@@ -68,6 +68,17 @@ BROKEN  db-01: 1 of 3 required flows is broken in live: \"web to db\", dropped b
 }
 
 #[test]
+fn of_one_flow_and_an_unknown_author_no_more_is_said_than_is_known() {
+    let mut broken = flow("web to db", Some(false));
+    broken.broken_by.as_mut().unwrap().provenance =
+        Some(Provenance::Drift { id: "a".into(), author: Box::default(), time: None });
+    let text = plain(&text(&of(vec![broken], vec![]), &options(None)));
+    let first = "BROKEN  db-01: the required flow is broken in live: \"web to db\", dropped by \"tcp dport 3306 drop\" (rule 1 \
+                 of inet filter input), put there by an unknown author, not approved\n";
+    assert!(text.starts_with(first), "{text}");
+}
+
+#[test]
 fn an_approved_rule_that_breaks_a_flow_is_told_with_its_approval_and_its_line() {
     let mut broken = flow("web to db", Some(false));
     broken.broken_by.as_mut().unwrap().provenance = Some(Provenance::Approved {
