@@ -6,9 +6,11 @@
 
 mod chains;
 mod nodes;
+mod record;
 mod rewrite;
 mod way;
 
+pub use record::{Arrival, Caller, Passage, Returns};
 pub use rewrite::{Rewrite, Rewrites};
 pub use way::{Layer, Path, Way};
 
@@ -106,12 +108,15 @@ pub struct Walker<'s> {
     pub space: &'s mut Space,
     nodes: Nodes,
     rewrites: Rewrites,
+    /// What is being recorded, if anything is.
+    record: Option<Vec<Passage>>,
 }
 
 impl<'s> Walker<'s> {
     /// All programs must have been lowered into this space before.
     pub fn new(space: &'s mut Space, max_nodes: usize) -> Self {
-        Self { bdd: Bdd::new(max_nodes), space, nodes: Nodes::default(), rewrites: Rewrites::default() }
+        let (nodes, rewrites) = (Nodes::default(), Rewrites::default());
+        Self { bdd: Bdd::new(max_nodes), space, nodes, rewrites, record: None }
     }
 
     /// The packets that can exist: a connection is in one state, and a new one has no answer yet.
