@@ -10,9 +10,13 @@
 
 pub mod bdd;
 pub mod effects;
+pub mod evaluate;
+pub mod flows;
 pub mod lower;
+pub mod packets;
 pub mod program;
 pub mod space;
 pub mod test;
+pub mod trace;
 pub mod walk;
 pub mod words;

@@ -59,7 +59,8 @@ fn check(before: &str, after: &str, expected: &[&str]) {
     assert_eq!(answer.incomplete, Vec::<String>::new());
 }
 
-const BASE: &str = "table inet filter {\n chain input {\n type filter hook input priority 0; policy drop;\nRULES\n }\n }";
+const BASE: &str =
+    "table inet filter {\n chain input {\n type filter hook input priority 0; policy drop;\nRULES\n }\n }";
 
 fn input(rules: &str) -> String {
     BASE.replace("RULES", &rules.replace("; ", "\n").replace(';', ""))
@@ -84,8 +85,6 @@ fn a_policy_flip_opens_the_rest() {
     check(
         &input("tcp dport 22 accept;"),
         &input("tcp dport 22 accept;").replace("policy drop", "policy accept"),
-        &[
-            "opened all IPv4 any → any:{not 22} at input [input drop None] -> [input accept None] ",
-        ],
+        &["opened all IPv4 any → any:{not 22} at input [input drop None] -> [input accept None] "],
     );
 }

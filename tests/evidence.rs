@@ -146,6 +146,7 @@ fn change(table: &str) -> Change {
         blind: Vec::new(),
         severity: None,
         impact: None,
+        impact_incomplete: None,
         author: Author::unknown(None, Vec::new()),
         time: None,
     }

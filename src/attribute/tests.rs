@@ -27,6 +27,7 @@ fn change(table: &str) -> Change {
         blind: Vec::new(),
         severity: None,
         impact: None,
+        impact_incomplete: None,
         author: Author::default(),
         time: None,
     }

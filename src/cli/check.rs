@@ -3,7 +3,8 @@
 use super::diff::BootArgs;
 use super::output::Output;
 use crate::config::{Format, Settings};
-use crate::model::{CheckResult, Verdict};
+use crate::model::CheckResult;
+use crate::model::change::BROKEN_FLOW;
 use crate::report::Options;
 use crate::{pipeline, report};
 
@@ -37,7 +38,10 @@ pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Res
             }
         };
         output.print(&text)?;
-        return Ok(all.verdict.exit_code());
+        return Ok(match all.results.iter().any(CheckResult::breaks_a_flow) {
+            true => BROKEN_FLOW,
+            false => all.verdict.exit_code(),
+        });
     }
     let result = match args.boot {
         false => pipeline::check(&settings.looking_in_full(args.full))?,
@@ -52,6 +56,5 @@ pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Res
         Format::Text | Format::Markdown => report::check::text(&result, &output.options()),
     };
     output.print(&text)?;
-    let verdicts = [Some(result.verdict), result.boot.map(|boot| boot.verdict)];
-    Ok(Verdict::worst(verdicts.into_iter().flatten()).exit_code())
+    Ok(result.exit_code())
 }

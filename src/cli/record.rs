@@ -3,6 +3,7 @@
 use super::alerts::Alerts;
 use super::output::Output;
 use crate::config::{Format, Settings, Verbosity};
+use crate::model::change::BROKEN_FLOW;
 use crate::model::{All, Other, Verdict, Without};
 use crate::notify::Summary;
 use crate::pipeline::Recorded;
@@ -43,11 +44,11 @@ fn run_one(settings: &Settings, output: &mut Output, alerts: &mut Alerts) -> any
     let recorded = recorded?;
     if settings.format == Format::Json {
         output.print(&report::log::json(settings.host.as_str(), &recorded.events))?;
-        return Ok(recorded.result.verdict.exit_code());
+        return Ok(recorded.result.exit_code());
     }
     output.print(&text(&recorded, settings.verbosity, &output.options()))?;
     complain_of_gaps(&recorded);
-    Ok(recorded.result.verdict.exit_code())
+    Ok(recorded.result.exit_code())
 }
 
 /// As [`run_one`] for each namespace.
@@ -63,6 +64,8 @@ fn run_all(settings: &Settings, output: &mut Output, alerts: &mut Alerts) -> any
         let options = Options { program: &program, ..output.options() };
         alerts.queue(other.host.as_deref().unwrap_or_default(), &[], None, &options);
     }
+    let breaks_a_flow = all.results.iter().any(|recorded| recorded.result.breaks_a_flow());
+    let code = if breaks_a_flow { BROKEN_FLOW } else { all.verdict.exit_code() };
     if settings.format == Format::Json {
         let results = all.results.into_iter().map(|recorded| RecordedOne {
             host: recorded.result.host,
@@ -73,7 +76,7 @@ fn run_all(settings: &Settings, output: &mut Output, alerts: &mut Alerts) -> any
         let (host, verdict, others, gaps) = (all.host, all.verdict, all.others, all.gaps);
         let all = All { host, verdict, results: results.collect(), others, gaps };
         output.print(&report::all::record_json(&all))?;
-        return Ok(verdict.exit_code());
+        return Ok(code);
     }
     let block = |recorded: &Recorded| {
         let program = output.program_for(recorded.result.netns.as_deref());
@@ -85,7 +88,7 @@ fn run_all(settings: &Settings, output: &mut Output, alerts: &mut Alerts) -> any
     let others: Vec<Other> = all.others.iter().filter(tells).cloned().collect();
     output.print(&report::all::text(&blocks, &others, &all.gaps, &output.options()))?;
     all.results.iter().for_each(complain_of_gaps);
-    Ok(all.verdict.exit_code())
+    Ok(code)
 }
 
 pub(super) fn complain_of_gaps(recorded: &Recorded) {
@@ -112,7 +115,7 @@ pub(super) fn text(recorded: &Recorded, verbosity: Verbosity, options: &Options<
         ),
         Verdict::Unknown => "nothing new in what could be seen; not all could be".to_owned(),
     };
-    format!("{}: {state}\n", recorded.result.host)
+    format!("{}: {state}{}\n", recorded.result.host, report::flows::remark(&recorded.result))
 }
 
 /// A transaction without effect is kept in the ledger, but is no reason for a mail.

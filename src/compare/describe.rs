@@ -44,6 +44,7 @@ pub(super) fn describe(
         blind,
         severity: None,
         impact: None,
+        impact_incomplete: None,
         author: Author::unknown(None, Vec::new()),
         time: None,
     };

@@ -6,7 +6,9 @@
 
 use super::author::Author;
 use super::ruleset::{Backend, Family, TableKey};
+use super::severity::Severity;
 use super::side::BootResult;
+use super::traffic::{Effect, FlowOutcome};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -213,12 +215,15 @@ pub struct Change {
     /// auditor who reads only that does not see this change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blind: Vec<String>,
-    /// How much it matters; `null` until fwdrift computes the effect on traffic.
+    /// How much it matters by the policy; `null` where the effect on traffic was not computed.
     #[serde(default)]
-    pub severity: Option<String>,
-    /// The effect on traffic; `null` means "not computed", never "no effect".
+    pub severity: Option<Severity>,
+    /// The effect on traffic; `null` means "not computed", never "no effect", which is an empty list.
     #[serde(default)]
-    pub impact: Option<Vec<serde_json::Value>>,
+    pub impact: Option<Vec<Effect>>,
+    /// Why the impact is not complete, or not computed: `inconclusive: …`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impact_incomplete: Option<String>,
     /// Who made the change, as far as evidence says.
     pub author: Author,
     /// When, by the kernel's clock; `null` if only the author's `window` is known.
@@ -375,4 +380,59 @@ pub struct CheckResult {
     /// What the next boot would bring; only where it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<BootResult>,
+    /// The required flows that were checked with the look, in the order of fwdrift.toml.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flows: Vec<FlowOutcome>,
+}
+
+impl CheckResult {
+    /// The exit code of `check` and `record`: 3 if a required flow is broken, drift or not; else that of the worse of
+    /// the two verdicts, where one is of the next boot; 2 as well if a flow cannot be determined.
+    pub fn exit_code(&self) -> u8 {
+        let verdicts = [Some(self.verdict), self.boot.as_ref().map(|boot| boot.verdict)];
+        let unclear = self.flows.iter().any(|flow| flow.holds.is_none()).then_some(Verdict::Unknown);
+        match self.breaks_a_flow() {
+            true => BROKEN_FLOW,
+            false => Verdict::worst(verdicts.into_iter().chain([unclear]).flatten()).exit_code(),
+        }
+    }
+
+    /// Whether one of the required flows does not hold.
+    pub fn breaks_a_flow(&self) -> bool {
+        self.flows.iter().any(|flow| flow.holds == Some(false))
+    }
+}
+
+/// The process exit code that says that a required flow is broken.
+pub const BROKEN_FLOW: u8 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As written before there were effects: frozen.
+    const OLD: &str = r#"{"id":"a1b2c3d4e5f6","kind":"added","source":"nft","family":"inet","table":"filter",
+        "chain":"input","object":"rule","name":null,"before":null,"after":"tcp dport 3306 drop",
+        "position":{"before":null,"after":4},"note":null,"severity":null,"impact":null,
+        "author":{"name":"ops1","evidence":"none"},"time":null}"#;
+
+    #[test]
+    fn a_change_from_before_there_were_effects_is_read_and_written_as_it_was() {
+        let change: Change = serde_json::from_str(OLD).unwrap();
+        assert_eq!((change.severity, &change.impact, &change.impact_incomplete), (None, &None, &None));
+        let value = serde_json::to_value(&change).unwrap();
+        assert!(value["severity"].is_null() && value["impact"].is_null());
+        assert_eq!(value.get("impact_incomplete"), None);
+    }
+
+    #[test]
+    fn a_severity_is_a_word_and_no_effect_is_an_empty_list() {
+        let mut change: Change = serde_json::from_str(OLD).unwrap();
+        change.severity = Some(Severity::Info);
+        change.impact = Some(vec![]);
+        change.impact_incomplete = Some("inconclusive: too many".to_owned());
+        let value = serde_json::to_value(&change).unwrap();
+        assert_eq!((&value["severity"], &value["impact"]), (&"info".into(), &serde_json::json!([])));
+        assert_eq!(serde_json::from_value::<Change>(value).unwrap(), change);
+    }
 }

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod author;
 pub mod change;
 pub mod event;
+pub mod severity;
 pub mod side;
 
 pub use all::{All, Other, Without};
@@ -14,6 +15,7 @@ pub use change::{
     BaselineRef, Change, ChangeKind, CheckResult, Gap, ObjectKind, Position, Source, Summary, Verdict,
 };
 pub use event::{Approval, Checkpoint, Event, EventKind, LedgerEntry};
+pub use severity::Severity;
 pub use side::{
     Approves, BootChange, BootResult, BootState, DiffResult, Provider, Sameness, SideKind, SideRef,
 };

@@ -4,7 +4,7 @@
 //! Every part has a bound: an alert is a few kilobytes whatever somebody put into a rule.
 
 use super::bounded;
-use crate::model::{Approval, Author, Change, Event, EventKind, Gap, LedgerEntry, Window};
+use crate::model::{Approval, Author, Change, Event, EventKind, Gap, LedgerEntry, Severity, Window};
 use crate::report;
 use crate::report::Options;
 use chrono::{DateTime, Utc};
@@ -102,8 +102,8 @@ pub struct Brief {
     pub netns: Option<String>,
     /// Since when.
     pub time: DateTime<Utc>,
-    /// How much it matters; null: not computed by this version.
-    pub severity: Option<String>,
+    /// How much it matters; null: not computed.
+    pub severity: Option<Severity>,
     /// The alert's first line.
     pub message: String,
 }
@@ -121,8 +121,8 @@ pub struct Alert {
     pub kind: AlertKind,
     /// Whether something is wrong from now on.
     pub status: Status,
-    /// How much it matters; null: not computed by this version.
-    pub severity: Option<String>,
+    /// How much the worst of its changes matters; null: computed of none.
+    pub severity: Option<Severity>,
     /// The host's name in the repository.
     pub host: String,
     /// The network namespace asked for; null for the one that fwdrift runs in.
@@ -186,7 +186,7 @@ impl Alert {
                 EventKind::Reverted | EventKind::Applied | EventKind::Approved => Status::Ended,
                 EventKind::Transient | EventKind::Checkpoint => Status::Notice,
             },
-            severity: worst(&event.changes),
+            severity: event.changes.iter().filter_map(|change| change.severity).max(),
             host: event.host.clone(),
             netns: event.netns.clone(),
             message: bounded::line(&report::alert::headline(&event, options)),
@@ -219,7 +219,7 @@ impl Alert {
             status: Status::Ended,
             resolves: vec![open.clone()],
             seq: open.seq,
-            severity: open.severity.clone(),
+            severity: open.severity,
             netns: open.netns.clone(),
             ..Self::without_event(&open.host, now, message)
         }
@@ -280,7 +280,7 @@ impl Alert {
             host: self.host.clone(),
             netns: self.netns.clone(),
             time: self.time,
-            severity: self.severity.clone(),
+            severity: self.severity,
             message: self.message.clone(),
         }
     }
@@ -295,12 +295,4 @@ impl Alert {
         // A value of `model` has string keys only and serialises without I/O.
         report::escape::json(&serde_json::to_string(self).unwrap_or_default())
     }
-}
-
-/// The severity that most matters; the words are those of the policy, in the order of their first use.
-fn worst(changes: &[Change]) -> Option<String> {
-    const ORDER: [&str; 5] = ["critical", "high", "medium", "low", "info"];
-    let known = changes.iter().filter_map(|change| change.severity.as_deref());
-    let rank = |word: &&str| ORDER.iter().position(|other| other == word).unwrap_or(ORDER.len());
-    known.min_by_key(rank).map(|word| bounded::text(word, 64))
 }

@@ -1,6 +1,7 @@
 //! Texts and lists cut to a size at which every receiver takes them. Pure.
 
-use crate::model::{Approval, Author, Change, Gap};
+use crate::model::{Approval, Author, Change, Decider, Effect, Gap, Provenance};
+use std::collections::BTreeMap;
 
 /// Characters of an alert's first line.
 const LINE: usize = 1_500;
@@ -15,6 +16,11 @@ const CHANGES_BYTES: usize = 32 << 10;
 const NAME: usize = 500;
 const CANDIDATES: usize = 5;
 const GAPS: usize = 10;
+/// Statements about traffic of one change, and the bytes that they may take as JSON.
+const EFFECTS: usize = 10;
+const EFFECTS_BYTES: usize = 8 << 10;
+/// Characters of a statement, of a rule in it.
+const SHORT: usize = 200;
 
 /// The first characters of a text, with `…` where that is not all of it.
 pub(super) fn text(text: &str, most: usize) -> String {
@@ -44,29 +50,85 @@ pub(super) fn block(block: &str) -> String {
 }
 
 pub(super) fn changes(changes: &[Change]) -> Vec<Change> {
-    let mut room = CHANGES_BYTES;
+    as_many(changes.iter().take(CHANGES).map(change), CHANGES_BYTES)
+}
+
+/// The first ones that have room together, as JSON.
+fn as_many<T: serde::Serialize>(all: impl Iterator<Item = T>, mut room: usize) -> Vec<T> {
     let mut kept = Vec::new();
-    for change in changes.iter().take(CHANGES) {
-        let change = self::change(change);
-        let size = serde_json::to_vec(&change).map_or(usize::MAX, |bytes| bytes.len());
+    for one in all {
+        let size = serde_json::to_vec(&one).map_or(usize::MAX, |bytes| bytes.len());
         match room.checked_sub(size) {
             Some(rest) => room = rest,
             None => break,
         }
-        kept.push(change);
+        kept.push(one);
     }
     kept
 }
 
 fn change(change: &Change) -> Change {
     let side = |side: &Option<String>| side.as_deref().map(|side| text(side, SIDE));
+    let impact =
+        change.impact.as_ref().map(|all| as_many(all.iter().take(EFFECTS).map(effect), EFFECTS_BYTES));
+    let left_out = change.impact.iter().flatten().count() - impact.iter().flatten().count();
     Change {
         before: side(&change.before),
         after: side(&change.after),
         note: side(&change.note),
-        impact: change.impact.as_ref().filter(|impact| impact.len() <= GAPS).cloned(),
+        impact,
+        impact_incomplete: impact_incomplete(change, left_out),
         author: author(&change.author),
         ..change.clone()
+    }
+}
+
+/// Says of a list that was cut that it was.
+fn impact_incomplete(change: &Change, left_out: usize) -> Option<String> {
+    let known = change.impact_incomplete.as_deref().map(|why| text(why, NAME));
+    match (known, left_out) {
+        (known, 0) => known,
+        (None, n) => Some(format!("an alert holds no more: {n} left out")),
+        (Some(why), n) => Some(format!("{why}; an alert holds no more: {n} left out")),
+    }
+}
+
+fn effect(effect: &Effect) -> Effect {
+    let name = |name: &Option<String>| name.as_deref().map(|name| text(name, SHORT));
+    let fields = |fields: &BTreeMap<String, String>| {
+        fields.iter().take(CHANGES).map(|(name, value)| (text(name, SHORT), text(value, SHORT))).collect()
+    };
+    Effect {
+        statement: text(&effect.statement, SHORT),
+        src: name(&effect.src),
+        dst: name(&effect.dst),
+        sport: name(&effect.sport),
+        dport: name(&effect.dport),
+        iif: name(&effect.iif),
+        oif: name(&effect.oif),
+        other: fields(&effect.other),
+        sample: fields(&effect.sample),
+        was: effect.was.as_ref().map(decider),
+        now: effect.now.as_ref().map(decider),
+        conditions: effect.conditions.iter().take(GAPS).map(|condition| text(condition, SHORT)).collect(),
+        flow: name(&effect.flow),
+        ..effect.clone()
+    }
+}
+
+fn decider(decider: &Decider) -> Decider {
+    let provenance = decider.provenance.as_ref().map(|provenance| match provenance {
+        Provenance::Approved { .. } => provenance.clone(),
+        Provenance::Drift { id, author, time } => {
+            Provenance::Drift { id: id.clone(), author: Box::new(self::author(author)), time: *time }
+        }
+    });
+    Decider {
+        text: decider.text.as_deref().map(|rule| text(rule, SHORT)),
+        table: text(&decider.table, SHORT),
+        chain: text(&decider.chain, SHORT),
+        provenance,
+        ..decider.clone()
     }
 }
 

@@ -4,7 +4,7 @@
 //! for all: it holds no name and no rule.
 
 use crate::ledger::write_atomic;
-use crate::model::{CheckResult, HostName};
+use crate::model::{CheckResult, HostName, Severity};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ impl Summary {
     pub fn of(result: &CheckResult) -> Self {
         let mut open = BTreeMap::from([(NO_SEVERITY.to_owned(), 0)]);
         for change in &result.changes {
-            let severity = change.severity.as_deref().unwrap_or(NO_SEVERITY);
+            let severity = change.severity.map_or(NO_SEVERITY, Severity::as_str);
             *open.entry(severity.to_owned()).or_default() += 1;
         }
         Self {

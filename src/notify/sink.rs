@@ -17,6 +17,7 @@ use super::alert::{Alert, AlertKind, Status};
 use super::error::Failure;
 use super::tracking::Open;
 use crate::config::notify::{SinkKind, SinkSettings};
+use crate::model::Severity;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ pub(super) fn sink(settings: &SinkSettings) -> Option<Arc<dyn Sink>> {
 /// The severities of syslog(3) that are used.
 #[derive(Clone, Copy)]
 enum Priority {
+    Critical = 2,
+    Error = 3,
     Warning = 4,
     Notice = 5,
     Info = 6,
@@ -75,6 +78,8 @@ enum Priority {
 impl Priority {
     fn of(alert: &Alert) -> Self {
         match (alert.status, alert.kind) {
+            (Status::Open, _) if alert.severity == Some(Severity::Critical) => Self::Critical,
+            (Status::Open, _) if alert.severity == Some(Severity::High) => Self::Error,
             (Status::Open, _) | (_, AlertKind::Transient | AlertKind::Dropped) => Self::Warning,
             (_, AlertKind::Checkpoint) => Self::Info,
             (Status::Ended | Status::Notice, _) => Self::Notice,

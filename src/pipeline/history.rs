@@ -365,6 +365,7 @@ fn whole_table(family: Family, table: String) -> Change {
         blind: Vec::new(),
         severity: None,
         impact: None,
+        impact_incomplete: None,
         author: Author::default(),
         time: None,
     }

@@ -203,6 +203,7 @@ pub(super) fn result_of(
         changes,
         summary,
         boot: None,
+        flows: Vec::new(),
     }
 }
 

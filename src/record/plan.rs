@@ -81,6 +81,7 @@ mod tests {
             blind: Vec::new(),
             severity: None,
             impact: None,
+            impact_incomplete: None,
             author: Author { evidence, ..Author::default() },
             time: None,
         }

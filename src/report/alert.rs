@@ -5,7 +5,7 @@
 
 use super::time::utc;
 use super::wording::{clip, count, host, one_line, path};
-use super::{Options, escape, event, undo, who};
+use super::{Options, effects, escape, event, undo, who};
 use crate::model::{Change, ChangeKind, Event, EventKind, Gap, ObjectKind, Source};
 
 /// Characters of a rule, of a place or of a reason in the line.
@@ -59,13 +59,15 @@ pub fn headline(event: &Event, options: &Options<'_>) -> String {
         false => who::window(event.window),
     };
     let what = did(&event.changes);
+    let traffic = effects::lead(&event.changes, PIECE);
     let text = only_text(&event.changes);
     let show = format!("{} show {}", options.program, event.seq);
     match event.kind {
         EventKind::Drift => {
             let Commands { approve, .. } = commands(event, options);
             let approve = approve.map(|approve| format!("approve: {approve}; ")).unwrap_or_default();
-            format!("{host}: {who} {what} {when}{text} ({approve}undo: {})", shortest_undo(event, options))
+            let undo = shortest_undo(event, options);
+            format!("{host}: {traffic}{who} {what} {when}{text} ({approve}undo: {undo})")
         }
         EventKind::Reverted => {
             let of = ended(&event.changes);
@@ -88,7 +90,7 @@ pub fn headline(event: &Event, options: &Options<'_>) -> String {
         EventKind::Transient if event.changes.is_empty() => {
             format!("{host}: {who} changed the firewall and changed it back {when} ({show})")
         }
-        EventKind::Transient => format!("{host}: {who} {what} {when} and undid it{text} ({show})"),
+        EventKind::Transient => format!("{host}: {traffic}{who} {what} {when} and undid it{text} ({show})"),
         EventKind::Gap => format!("{host}: fwdrift is blind {when}: {} ({show})", unseen(&event.gaps)),
         EventKind::Checkpoint => format!("{host}: fwdrift looked at the firewall, nothing new ({show})"),
     }

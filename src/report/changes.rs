@@ -1,5 +1,6 @@
 //! The changes themselves: grouped by table and chain, in native syntax, with who and when.
 
+use super::effects;
 use super::escape::{multi_line, terminal};
 use super::style::{ADDED, DIM, HEADING, REMOVED, marker, paint};
 use super::time::Reference;
@@ -27,6 +28,8 @@ pub(super) struct Detail<'a> {
     pub(super) changes: usize,
     /// Changes in all.
     pub(super) total: usize,
+    /// Statements about traffic of one change.
+    pub(super) effects: usize,
     /// Of whom something is said.
     pub(super) authors: Authors,
 }
@@ -48,6 +51,7 @@ impl Detail<'static> {
         lines: 20,
         changes: 40,
         total: 400,
+        effects: effects::BRIEF,
         authors: Authors::All,
     };
     /// Everything.
@@ -57,6 +61,7 @@ impl Detail<'static> {
         lines: usize::MAX,
         changes: usize::MAX,
         total: usize::MAX,
+        effects: usize::MAX,
         authors: Authors::All,
     };
 }
@@ -111,6 +116,9 @@ fn push_group<'a>(
     }
     for change in group.iter().take(detail.changes) {
         push_change(out, change, indent, detail);
+        for line in effects::lines(change, detail.effects, detail.whole) {
+            out.push_str(&format!("{indent}  {line}\n"));
+        }
         if !once {
             say_who(out, change, &format!("{indent}  "), said, detail);
         }

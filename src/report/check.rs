@@ -6,9 +6,11 @@ use super::style::{BAD, DIM, GOOD, HEADING, WARN, paint};
 use super::time::{Reference, utc};
 use super::undo::{self, Step};
 use super::wording::{count, host, kinds, short, thousands};
-use super::{Options, gaps, pretty};
+use super::{Options, effects, flows, gaps, pretty};
 use crate::model::{BaselineRef, Change, CheckResult, Gap, Verdict};
 
+/// Characters of a statement about traffic in the first line.
+const STATEMENT: usize = 200;
 /// Commands up to this length have their remarks aligned.
 const REMARK_COLUMN: usize = 56;
 
@@ -16,6 +18,7 @@ const REMARK_COLUMN: usize = 56;
 pub fn text(result: &CheckResult, options: &Options<'_>) -> String {
     let mut out = headline(result);
     out.push('\n');
+    out.push_str(&flows::block(&result.flows));
     if !result.changes.is_empty() {
         let reference = Reference { time: result.captured_at, name: "this check" };
         out.push_str(&blocks(&result.changes, Detail { reference: Some(reference), ..Detail::BRIEF }));
@@ -48,17 +51,30 @@ fn headline(result: &CheckResult) -> String {
                 0 => String::new(),
                 n => format!("; {} re-encoded: other bytes, the same text", count(n, "object", "objects")),
             };
-            let text = format!("{host}: no difference from baseline {baseline}{again}");
-            format!("{}  {text}", paint(GOOD, "IN SYNC"))
+            let text = format!("no difference from baseline {baseline}{again}");
+            match (flows::trouble(result), result.flows.len()) {
+                (Some((word, trouble)), _) => format!("{word}  {host}: {trouble}; {text}"),
+                (None, 0) => format!("{}  {host}: {text}", paint(GOOD, "IN SYNC")),
+                (None, n) => {
+                    let hold = count(n, "required flow holds", "required flows hold");
+                    format!("{}  {host}: {text}; {hold}", paint(GOOD, "IN SYNC"))
+                }
+            }
         }
         Verdict::Drift => {
             let changes = count(result.changes.len(), "unapproved change", "unapproved changes");
             let also = if blind > 0 { format!("; {}", not_seen(blind)) } else { String::new() };
+            let worst = effects::clause(&result.changes, Some(STATEMENT));
+            let also = format!("{worst}{}{also}", flows::also(result, &worst));
             format!("{}  {host}: {changes} against baseline {baseline}{also}", paint(BAD, "DRIFT"))
         }
         Verdict::Unknown => {
             let rest = format!("the rest does not differ from baseline {baseline}");
-            format!("{}  {host}: {}; {rest}", paint(WARN, "UNKNOWN"), not_seen(blind))
+            let text = format!("{}; {rest}", not_seen(blind));
+            match flows::trouble(result) {
+                Some((word, trouble)) => format!("{word}  {host}: {trouble}; {text}"),
+                None => format!("{}  {host}: {text}", paint(WARN, "UNKNOWN")),
+            }
         }
     }
 }

@@ -1,11 +1,15 @@
 //! What `diff` prints: which sides, whether they are the same, each difference, what could not be seen.
 
 use super::changes::{Authors, Detail, blocks};
+use super::effects;
 use super::escape::terminal;
 use super::style::{BAD, DIM, GOOD, WARN, paint};
 use super::wording::{count, host, kinds, short, thousands};
 use super::{Options, gaps, pretty};
 use crate::model::{DiffResult, Provider, Sameness, SideKind, SideRef};
+
+/// Characters of a statement about traffic in the first line.
+const STATEMENT: usize = 200;
 
 /// The result as text.
 pub fn text(result: &DiffResult, options: &Options<'_>) -> String {
@@ -44,7 +48,8 @@ fn headline(result: &DiffResult) -> String {
         Sameness::Same => format!("{}  {host}: {from} and {to} do not differ", paint(GOOD, "SAME")),
         Sameness::Different => {
             let n = count(result.changes.len(), "difference", "differences");
-            format!("{}  {host}: {n} from {from} to {to}", paint(BAD, "DIFFERENT"))
+            let worst = effects::clause(&result.changes, Some(STATEMENT));
+            format!("{}  {host}: {n} from {from} to {to}{worst}", paint(BAD, "DIFFERENT"))
         }
         Sameness::Unknown => {
             let rest = format!("what could be seen of {from} and {to} does not differ");
@@ -54,7 +59,7 @@ fn headline(result: &DiffResult) -> String {
 }
 
 /// `live`, `baseline 539ff31ab012`, `boot`, `live/web-01 (ledger, 539ff31ab012)`.
-fn side(side: &SideRef) -> String {
+pub(super) fn side(side: &SideRef) -> String {
     let given = terminal(&side.given);
     let commit = side.commit.as_deref().map(short).unwrap_or_default();
     match side.kind {

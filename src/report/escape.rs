@@ -87,6 +87,24 @@ pub fn markdown_fence(text: &str, language: &str) -> String {
     format!("{fence}{language}\n{}\n{fence}\n", safe.trim_end_matches('\n'))
 }
 
+/// Text for XML, within an element or in an attribute in double quotes. Characters that XML 1.0 does not allow become
+/// visible escapes, as all that [`terminal`] shows.
+pub fn xml(text: &str) -> String {
+    let safe = terminal(text);
+    let mut out = String::with_capacity(safe.len());
+    for c in safe.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&apos;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// A JSON document, the same value, in which no string holds a character that a terminal would act on or
 /// a reader could not see: a serialiser escapes only those below U+0020.
 pub fn json(document: &str) -> String {
@@ -191,6 +209,16 @@ mod tests {
         let text = json(&value.to_string());
         assert_eq!(text, r#"{"a":"\u009bm\u202e\udb40\udc41\u001b\n é"}"#);
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).expect("JSON"), value);
+    }
+
+    #[test]
+    fn xml_is_neither_left_nor_made_invalid() {
+        let check = |input: &str, expect: &str| assert_eq!(xml(input), expect);
+        check(
+            "]]></failure><a b=\"c\" d='e'>&",
+            "]]&gt;&lt;/failure&gt;&lt;a b=&quot;c&quot; d=&apos;e&apos;&gt;&amp;",
+        );
+        check("a\0\x1b[2J\n\u{fffe}\u{ffff}é", "a\\x00\\x1b[2J\\n\\u{fffe}\\u{ffff}é");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::style::{DIM, paint};
 use super::time::{Reference, duration, utc};
 use super::undo::Step;
 use super::wording::{clip, count, host, one_line, path};
-use super::{Options, check, escape, gaps, who, wording};
+use super::{Options, check, effects, escape, gaps, who, wording};
 use crate::model::{Event, EventKind};
 
 /// Characters of a rule in a subject; the details have all of it.
@@ -22,7 +22,10 @@ pub fn subject(event: &Event) -> String {
         _ => count(n, "change", "changes"),
     };
     match event.kind {
-        EventKind::Drift => format!("{host}: firewall changed {by}: {changes}"),
+        EventKind::Drift => {
+            let traffic = effects::lead(&event.changes, SUBJECT_RULE);
+            format!("{host}: {traffic}firewall changed {by}: {changes}")
+        }
         EventKind::Reverted => format!("{host}: firewall drift reverted {by}: {changes}"),
         EventKind::Applied => format!("{host}: approved baseline applied {by}: {changes}"),
         EventKind::Transient => format!("{host}: firewall changed and changed back {by}"),

@@ -2,8 +2,9 @@
 
 use super::Options;
 use crate::model::{
-    Author, BaselineRef, Change, ChangeKind, CheckResult, Event, EventKind, Evidence, Gap, LedgerEntry,
-    ObjectKind, Position, Source, Summary, Verdict, Window,
+    Author, BaselineRef, Change, ChangeKind, CheckResult, Decider, Effect, EffectKind, Event, EventKind,
+    Evidence, Expect, FlowDirection, FlowOutcome, Gap, LedgerEntry, ObjectKind, Position, Provenance,
+    Severity, Source, Summary, Verdict, Window,
 };
 use chrono::{DateTime, TimeZone, Utc};
 use std::path::Path;
@@ -73,6 +74,7 @@ pub(super) fn rule(kind: ChangeKind, before: Option<&str>, after: Option<&str>) 
         blind: Vec::new(),
         severity: None,
         impact: None,
+        impact_incomplete: None,
         author: ops1(),
         time: Some(at(2, 14, 9)),
     }
@@ -80,6 +82,85 @@ pub(super) fn rule(kind: ChangeKind, before: Option<&str>, after: Option<&str>) 
 
 pub(super) fn added() -> Change {
     rule(ChangeKind::Added, None, Some("tcp dport 3306 drop"))
+}
+
+pub(super) fn decider(verdict: &str, position: Option<usize>, text: &str) -> Decider {
+    Decider {
+        verdict: verdict.into(),
+        table: "inet filter".into(),
+        chain: "input".into(),
+        position,
+        text: Some(text.into()),
+        provenance: None,
+    }
+}
+
+/// The packets to the database, which a rule lets through on one side and another drops on the other.
+pub(super) fn effect(kind: EffectKind) -> Effect {
+    let (accepts, drops) = (
+        decider("accept", Some(14), "tcp dport 3306 accept"),
+        decider("drop", Some(1), "tcp dport 3306 drop"),
+    );
+    let (was, now) = match kind {
+        EffectKind::Opened => (drops, accepts),
+        EffectKind::Cut => (accepts, drops),
+    };
+    let text = |text: &str| Some(text.to_owned());
+    let sample =
+        [("proto", "tcp"), ("src", "10.0.1.0"), ("sport", "1024"), ("dst", "10.0.2.9"), ("dport", "3306")];
+    Effect {
+        effect: kind,
+        statement: "tcp 10.0.1.0/24 -> 10.0.2.9:3306, new connections, at input".into(),
+        hook: "input".into(),
+        family: "ip".into(),
+        proto: text("tcp"),
+        src: text("10.0.1.0/24"),
+        dst: text("10.0.2.9"),
+        sport: None,
+        dport: text("3306"),
+        iif: None,
+        oif: None,
+        state: text("new"),
+        other: [].into(),
+        sample: sample.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        was: Some(was),
+        now: Some(now),
+        conditions: vec![],
+        share: 0.25,
+        flow: None,
+    }
+}
+
+/// A rule that cuts a required flow.
+pub(super) fn cutting() -> Change {
+    Change {
+        severity: Some(Severity::Critical),
+        impact: Some(vec![Effect { flow: Some("web to db".into()), ..effect(EffectKind::Cut) }]),
+        ..added()
+    }
+}
+
+pub(super) fn flow(name: &str, holds: Option<bool>) -> FlowOutcome {
+    let provenance =
+        Provenance::Drift { id: "a1b2c3d4e5f6".into(), author: Box::new(ops1()), time: Some(at(2, 14, 9)) };
+    let drops = Decider { provenance: Some(provenance), ..decider("drop", Some(1), "tcp dport 3306 drop") };
+    let is_broken = holds == Some(false);
+    FlowOutcome {
+        name: name.into(),
+        expect: Expect::Allow,
+        holds,
+        direction: if is_broken { FlowDirection::Request } else { FlowDirection::Both },
+        path: "input".into(),
+        broken_by: is_broken.then_some(drops),
+        sample: is_broken.then(|| effect(EffectKind::Cut).sample),
+        packets: match holds {
+            Some(true) => vec![],
+            Some(false) => vec!["tcp 10.0.1.0/24 -> 10.0.2.9:3306, new connections".into()],
+            None => vec!["limit rate 3/second".into()],
+        },
+        owner: Some("team-db".into()),
+        ticket: Some("NET-12".into()),
+    }
 }
 
 pub(super) fn object(object: ObjectKind, kind: ChangeKind, name: &str, text: &str) -> Change {
@@ -119,6 +200,7 @@ pub(super) fn result(changes: Vec<Change>, gaps: Vec<Gap>) -> CheckResult {
         summary: Summary::of(&changes, 0),
         changes,
         boot: None,
+        flows: Vec::new(),
     }
 }
 

@@ -1,8 +1,11 @@
 //! Whatever text a field holds, no renderer lets it act.
 
 use super::fixture::*;
-use super::{audit, check, event, log, show};
-use crate::model::{Approval, Author, Change, ChangeKind, EventKind, Gap, LedgerEntry, ObjectKind, Source};
+use super::{alert, audit, check, event, log, show};
+use crate::model::{
+    Approval, Author, Change, ChangeKind, Decider, Effect, EffectKind, EventKind, Gap, LedgerEntry,
+    ObjectKind, Severity, Source,
+};
 use proptest::prelude::*;
 
 /// Texts that attack, mixed with any others.
@@ -75,7 +78,29 @@ fn change(s: &str, kind: ChangeKind, object: ObjectKind, source: Source, known: 
         legacy: false,
         blind: Vec::new(),
         author: author(s, known),
+        severity: Some(Severity::High),
+        impact: Some(vec![hostile_effect(s, EffectKind::Cut), hostile_effect(s, EffectKind::Opened)]),
+        impact_incomplete: Some(s.to_owned()),
         ..rule(kind, None, None)
+    }
+}
+
+fn hostile_effect(s: &str, kind: EffectKind) -> Effect {
+    let decider = Decider {
+        verdict: s.to_owned(),
+        table: s.to_owned(),
+        chain: s.to_owned(),
+        text: Some(s.to_owned()),
+        ..decider("", (kind == EffectKind::Cut).then_some(1), "")
+    };
+    Effect {
+        statement: s.to_owned(),
+        was: Some(decider.clone()),
+        now: Some(decider),
+        conditions: vec![s.to_owned()],
+        sample: [(s.to_owned(), s.to_owned()), ("src".to_owned(), s.to_owned())].into(),
+        flow: (kind == EffectKind::Opened).then(|| s.to_owned()),
+        ..effect(kind)
     }
 }
 
@@ -136,6 +161,7 @@ fn outputs(s: &str, entries: &[LedgerEntry], width: Option<usize>) -> Vec<String
         log::text(s, entries, at(12, 0, 0), &o),
         show::text(&entries[0], &o),
         event::subject(&entries[0].event),
+        alert::headline(&entries[0].event, &o),
         event::text(&entries[0].event, &o),
         audit::text(&report, &o),
         check::json(&check_result),

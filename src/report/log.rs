@@ -1,5 +1,6 @@
 //! The list of recorded events: what `log` prints, one short block an event.
 
+use super::effects;
 use super::escape::terminal;
 use super::style::{ADDED, BAD, DIM, GOOD, HEADING, MOVED, WARN, marker, paint};
 use super::time::{duration, utc};
@@ -79,6 +80,11 @@ fn push_entry(out: &mut String, entry: &LedgerEntry, digits: usize, options: &Op
     if hidden > 0 {
         let more = count(hidden, "more change", "more changes");
         out.push_str(&format!("{:INDENT$}{}\n", "", paint(DIM, format!("… {more}: show {}", event.seq))));
+    }
+    if let Some((severity, told)) = effects::worst(&event.changes, room) {
+        let word = paint(effects::severity_style(severity), severity);
+        let told = if told.is_empty() { String::new() } else { format!(": {told}") };
+        out.push_str(&format!("{:INDENT$}{word}{told}\n", ""));
     }
     for line in remarks(event) {
         out.push_str(&format!("{:INDENT$}{}\n", "", paint(DIM, line)));

@@ -54,6 +54,11 @@ impl Common {
         *self.ids.entry((table.clone(), chain.clone())).or_insert(next)
     }
 
+    /// The name of a chain by its number.
+    pub fn name(&self, id: ChainId) -> Option<&Name> {
+        self.ids.iter().find(|(_, known)| **known == id).map(|((_, name), _)| name)
+    }
+
     /// The number of a chain, if one of the rulesets has it.
     pub fn known_id(&self, table: &TableKey, chain: &Name) -> Option<ChainId> {
         self.ids.get(&(table.clone(), chain.clone())).copied()

@@ -10,15 +10,17 @@ mod record;
 mod rewrite;
 mod way;
 
+pub(super) use nodes::literals_of;
 pub use record::{Arrival, Caller, Passage, Returns};
 pub use rewrite::{Rewrite, Rewrites};
 pub use way::{Layer, Path, Way};
 
-use super::bdd::{Bdd, Exhausted, Node};
-use super::program::{ChainId, Hook, Program};
+use super::bdd::{Bdd, Bit, Exhausted, Node, Var};
+use super::program::{ChainId, Hook, Program, Verdict};
 use super::space::Space;
 use crate::model::Name;
 use nodes::Nodes;
+use std::collections::BTreeMap;
 
 /// Why packets could not be followed to the end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -100,12 +102,29 @@ pub struct State {
     pub packets: Node,
 }
 
+/// Packets that matched a rule on their way.
+#[derive(Clone, Copy, Debug)]
+pub struct Met {
+    /// The base chain from which they came to it.
+    pub base: ChainId,
+    /// Its hook.
+    pub hook: Hook,
+    /// The chain of the rule, and its place from 0.
+    pub rule: (ChainId, usize),
+    /// The verdict of the rule; none if it has none.
+    pub verdict: Option<Verdict>,
+    /// Which packets.
+    pub packets: Node,
+}
+
 /// Follows packets. Keeps what questions mean as sets, so that one walker is for all ways of both programs.
 pub struct Walker<'s> {
     /// All sets.
     pub bdd: Bdd,
     /// What the variables mean.
     pub space: &'s mut Space,
+    /// Each rule that packets match, in order; none if nobody asked for that.
+    pub met: Option<Vec<Met>>,
     nodes: Nodes,
     rewrites: Rewrites,
     /// What is being recorded, if anything is.
@@ -116,7 +135,7 @@ impl<'s> Walker<'s> {
     /// All programs must have been lowered into this space before.
     pub fn new(space: &'s mut Space, max_nodes: usize) -> Self {
         let (nodes, rewrites) = (Nodes::default(), Rewrites::default());
-        Self { bdd: Bdd::new(max_nodes), space, nodes, rewrites, record: None }
+        Self { bdd: Bdd::new(max_nodes), space, met: None, nodes, rewrites, record: None }
     }
 
     /// The packets that can exist: a connection is in one state, and a new one has no answer yet.
@@ -144,6 +163,11 @@ impl<'s> Walker<'s> {
             }
         }
         Ok(outcome)
+    }
+
+    /// What was changed about packets.
+    pub fn changes(&self, rewrite: Rewrite) -> &BTreeMap<Var, Bit> {
+        self.rewrites.changes(rewrite)
     }
 
     /// All packets of an outcome that got through, whatever was changed about them.

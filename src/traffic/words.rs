@@ -49,7 +49,8 @@ pub fn describe(space: &mut Space, region: &Region) -> Described {
         match &word.key {
             Key::State => described.state = states(ranges),
             Key::Direction => {
-                let which = if ranges.first().is_some_and(|range| range.0 == 0) { "original" } else { "reply" };
+                let which =
+                    if ranges.first().is_some_and(|range| range.0 == 0) { "original" } else { "reply" };
                 described.other.insert("ct direction".to_owned(), which.to_owned());
             }
             Key::Protocol => {
@@ -95,7 +96,8 @@ impl Described {
         });
         let mut out = match kind {
             Kind::Ip4 | Kind::Ip6 => {
-                let (from, to) = (with_port(&any(&self.src), &self.sport), with_port(&any(&self.dst), &self.dport));
+                let (from, to) =
+                    (with_port(&any(&self.src), &self.sport), with_port(&any(&self.dst), &self.dport));
                 match (&self.src, &self.sport, &self.dst, &self.dport) {
                     (None, None, None, None) if self.proto.is_none() => format!("{proto} traffic"),
                     _ => format!("{proto}{icmp} {from} → {to}"),
@@ -123,9 +125,8 @@ impl Described {
 
     /// How many fields are not free: broader statements come first.
     pub fn narrowness(&self) -> usize {
-        let fields = [
-            &self.proto, &self.src, &self.dst, &self.sport, &self.dport, &self.iif, &self.oif, &self.state,
-        ];
+        let fields =
+            [&self.proto, &self.src, &self.dst, &self.sport, &self.dport, &self.iif, &self.oif, &self.state];
         fields.into_iter().filter(|field| field.is_some()).count() + self.other.len() + self.conditions.len()
     }
 }
@@ -179,11 +180,16 @@ pub fn sample(space: &mut Space, value: &dyn Fn(Var) -> bool) -> BTreeMap<String
 pub fn preferred(space: &Space) -> impl Fn(Var) -> bool + use<> {
     let mut ones: std::collections::BTreeSet<Var> = std::collections::BTreeSet::new();
     let mut put = |word: &Word, number: u128| {
-        ones.extend((0..word.width).filter(|at| number >> (word.width - 1 - at) & 1 == 1).map(|at| word.start + at));
+        ones.extend(
+            (0..word.width).filter(|at| number >> (word.width - 1 - at) & 1 == 1).map(|at| word.start + at),
+        );
     };
     let (source, destination) = match space.kind() {
         Kind::Ip6 => (0x2001_0db8_u128 << 96 | 0x10, 0x2001_0db8_u128 << 96 | 0x20),
-        _ => (u128::from(u32::from(Ipv4Addr::new(192, 0, 2, 10))), u128::from(u32::from(Ipv4Addr::new(192, 0, 2, 20)))),
+        _ => (
+            u128::from(u32::from(Ipv4Addr::new(192, 0, 2, 10))),
+            u128::from(u32::from(Ipv4Addr::new(192, 0, 2, 20))),
+        ),
     };
     for word in space.words() {
         match &word.key {
@@ -334,8 +340,18 @@ fn condition(word: &Word, ranges: &Ranges) -> String {
 /// `RTN_*` (linux/rtnetlink.h).
 fn route_type(value: u128) -> String {
     const NAMES: [&str; 12] = [
-        "unspec", "unicast", "local", "broadcast", "anycast", "multicast", "blackhole", "unreachable", "prohibit",
-        "throw", "nat", "xresolve",
+        "unspec",
+        "unicast",
+        "local",
+        "broadcast",
+        "anycast",
+        "multicast",
+        "blackhole",
+        "unreachable",
+        "prohibit",
+        "throw",
+        "nat",
+        "xresolve",
     ];
     NAMES.get(value as usize).map_or_else(|| value.to_string(), |name| (*name).to_owned())
 }

@@ -126,6 +126,7 @@ pub fn event(name: &str) -> Event {
         blind: Vec::new(),
         severity: None,
         impact: None,
+        impact_incomplete: None,
         author: author.clone(),
         time: Some(time),
     };

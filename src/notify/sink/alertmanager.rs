@@ -6,6 +6,7 @@
 use super::Sink;
 use super::http::Client;
 use crate::config::notify::AlertmanagerSettings;
+use crate::model::Severity;
 use crate::notify::alert::{Alert, AlertKind, Brief, Status};
 use crate::notify::error::Failure;
 use crate::notify::tracking::Open;
@@ -108,7 +109,7 @@ impl Alertmanager {
         let mut label = |name: &str, value: &str| labels.insert(name.to_owned(), value.into());
         label("alertname", name);
         label("host", &brief.host);
-        label("severity", brief.severity.as_deref().unwrap_or("unknown"));
+        label("severity", brief.severity.map_or("unknown", Severity::as_str));
         if let Some(netns) = &brief.netns {
             label("netns", &report::escape::terminal(netns));
         }

@@ -103,7 +103,7 @@ fn entry(alert: &Alert) -> Vec<u8> {
     let number = |n: Option<u32>| n.map(|n| n.to_string());
     let known = [
         ("FWDRIFT_NETNS", alert.netns.clone()),
-        ("FWDRIFT_SEVERITY", alert.severity.clone()),
+        ("FWDRIFT_SEVERITY", alert.severity.map(|severity| severity.as_str().to_owned())),
         ("FWDRIFT_SEQ", alert.seq.map(|seq| seq.to_string())),
         ("FWDRIFT_COMMIT", alert.commit.clone()),
         ("FWDRIFT_GENERATION", number(alert.generation)),

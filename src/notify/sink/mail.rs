@@ -109,6 +109,9 @@ impl Mail {
             .raw_header(header("Auto-Submitted", "auto-generated"))
             .raw_header(header("X-Fwdrift-Kind", worst.kind.as_str()))
             .raw_header(header("X-Fwdrift-Host", &first.host));
+        if let Some(severity) = alerts.iter().filter_map(|alert| alert.severity).max() {
+            builder = builder.raw_header(header("X-Fwdrift-Severity", severity.as_str()));
+        }
         for to in &self.settings.to {
             builder = builder.to(mailbox(to)?);
         }

@@ -141,7 +141,7 @@ fn structured_data(alert: &Alert) -> String {
         ("status", Some(alert.status.as_str().to_owned())),
         ("host", Some(alert.host.clone())),
         ("netns", alert.netns.clone()),
-        ("severity", alert.severity.clone()),
+        ("severity", alert.severity.map(|severity| severity.as_str().to_owned())),
         ("author", author.map(|(name, _)| name.clone())),
         ("evidence", author.map(|(_, evidence)| evidence.to_owned())),
         ("seq", alert.seq.map(|seq| seq.to_string())),

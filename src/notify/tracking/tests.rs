@@ -1,6 +1,7 @@
 use super::*;
 use crate::model::{
-    Author, BaselineRef, Change, ChangeKind, Event, Evidence, Gap, ObjectKind, Source, Window,
+    Author, BaselineRef, Change, ChangeKind, Effect, Event, Evidence, Gap, ObjectKind, Severity, Source,
+    Window,
 };
 use chrono::TimeDelta;
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ fn change(id: char, author: &Author) -> Change {
         blind: Vec::new(),
         severity: None,
         impact: None,
+        impact_incomplete: None,
         author: author.clone(),
         time: None,
     }
@@ -204,6 +206,16 @@ fn the_memory_of_open_alerts_is_bounded() {
     assert_eq!(state.open[0].alert.seq, Some(500));
 }
 
+fn hostile_effect() -> Effect {
+    let long = "x\u{1b}\u{202e}".repeat(2_000);
+    let value = serde_json::json!({
+        "effect": "cut", "statement": long, "hook": "input", "family": "ip", "conditions": vec![&long; 3], "share": 0.5,
+        "sample": { "dport": long }, "src": long,
+        "now": { "verdict": "drop", "table": "inet filter", "chain": long, "position": 1, "text": long },
+    });
+    serde_json::from_value(value).unwrap()
+}
+
 #[test]
 fn an_alert_is_bounded_whatever_the_rules_hold() {
     let mut state = state();
@@ -212,9 +224,16 @@ fn an_alert_is_bounded_whatever_the_rules_hold() {
         change.id = format!("{at:012x}");
         change.after = Some("x\u{1b}\u{202e}".repeat(20_000));
         change.chain = Some("c\n".repeat(100));
+        change.severity = Some(if at == 7 { Severity::High } else { Severity::Low });
+        change.impact = (at < 4).then(|| vec![hostile_effect(); 30]);
     }
     let alert = state.follow(&entry, &options()).unwrap();
     assert_eq!(alert.changes_total, 3_000);
+    assert_eq!(alert.severity, Some(Severity::High));
+    let first = alert.changes.first().unwrap();
+    let kept = first.impact.as_ref().map(Vec::len).unwrap();
+    assert!((1..=10).contains(&kept), "{kept}");
+    assert_eq!(first.impact_incomplete, Some(format!("an alert holds no more: {} left out", 30 - kept)));
     let json = alert.json();
     assert!(json.len() < 200_000, "{}", json.len());
     assert!(json.chars().all(|c| !c.is_control() && c != '\u{202e}'));

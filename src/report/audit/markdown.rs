@@ -3,6 +3,7 @@
 use super::{AuditReport, Coverage, Disposition, GRADES, Row, seconds, spread, stood_open};
 use crate::model::{Approval, Author, Change};
 use crate::report::changes::shown_lines;
+use crate::report::effects;
 use crate::report::escape::{markdown as safe, markdown_fence, markdown_span};
 use crate::report::time::utc;
 use crate::report::who;
@@ -108,9 +109,15 @@ fn coverage(coverage: &Coverage) -> String {
 fn change(number: usize, row: &Row) -> String {
     let (kind, state) = (row.change.kind.as_str(), row.disposition.as_str());
     let title = safe(&format!("{} in {}", what(&row.change), path(&row.change)));
-    let mut out = format!("\n### {number}. {title}: {kind}, {state}\n\n");
+    let severity = row.change.severity.map(|severity| format!(", {severity}")).unwrap_or_default();
+    let mut out = format!("\n### {number}. {title}: {kind}, {state}{severity}\n\n");
     out.push_str(&markdown_fence(&diff(&row.change), "diff"));
     out.push('\n');
+    let traffic = effects::lines(&row.change, effects::BRIEF, "the report as JSON");
+    if !traffic.is_empty() {
+        let lines = anstream::adapter::strip_str(&traffic.join("\n")).to_string();
+        out.push_str(&format!("Traffic:\n\n{}\n", markdown_fence(&lines, "text")));
+    }
     let made = row.change.time.map(|time| format!("{} ", utc(time))).unwrap_or_default();
     bullet(&mut out, &format!("Made: {made}{}", by(&row.change.author)));
     bullet(&mut out, &seen(row));

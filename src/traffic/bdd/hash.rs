@@ -6,13 +6,19 @@ use std::hash::{BuildHasherDefault, Hasher};
 const FIRST: u64 = 0x9e37_79b9_7f4a_7c15;
 const SECOND: u64 = 0xd6e8_feb8_6659_fd93;
 
-/// The place of three numbers in a table of `size` places, a power of two and at least 2.
+/// A hash of 32 bits of three numbers.
 #[inline]
-pub(super) fn mix([a, b, c]: [u32; 3], size: usize) -> usize {
+pub(super) fn mix32([a, b, c]: [u32; 3]) -> u64 {
     let pair = u64::from(a) | (u64::from(b) << 32);
     let folded = (pair.wrapping_mul(FIRST) ^ u64::from(c)).wrapping_mul(SECOND);
     let spread = folded ^ (folded >> 32);
-    (spread.wrapping_mul(FIRST) >> (64 - size.trailing_zeros())) as usize
+    spread.wrapping_mul(FIRST) >> 32
+}
+
+/// The place of three numbers in a table of `size` places, a power of two from 2 to 2^31.
+#[inline]
+pub(super) fn mix(numbers: [u32; 3], size: usize) -> usize {
+    (mix32(numbers) >> (32 - size.trailing_zeros())) as usize
 }
 
 /// A hasher of integers.

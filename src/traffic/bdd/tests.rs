@@ -201,6 +201,20 @@ proptest! {
     }
 
     #[test]
+    fn the_first_match_counts(entries in prop::collection::vec((formula(), formula()), 0..6), otherwise in formula()) {
+        let mut bdd = ample();
+        let mut build = |formula: &Formula| formula.build(&mut bdd).unwrap();
+        let nodes: Vec<(Node, Node)> = entries.iter().map(|(one, other)| (build(one), build(other))).collect();
+        let last = build(&otherwise);
+        let result = bdd.first_match(&nodes, last).unwrap();
+        let expected = table(|packet| {
+            let first = entries.iter().find(|(matched, _)| matched.holds(packet));
+            first.map_or(&otherwise, |(_, said)| said).holds(packet)
+        });
+        prop_assert_eq!(table_of(&bdd, result), expected);
+    }
+
+    #[test]
     fn exists_holds_for_some_value_of_the_forgotten(f in formula(), forgotten in 0..PACKETS) {
         let mut bdd = ample();
         let node = f.build(&mut bdd).unwrap();

@@ -95,7 +95,7 @@ impl Comparison<'_, '_> {
             let Some(word) = self.walker.space.find(&key) else { continue };
             let (start, end) = (word.start, word.start + word.width);
             let broader = self.walker.bdd.exists(packets, &|var| (start..end).contains(&var))?;
-            if self.walker.bdd.and(broader, domain)? == packets || self.is_same_inside(broader, packets, domain)? {
+            if self.is_same_inside(broader, packets, domain)? {
                 packets = broader;
             }
         }

@@ -2,7 +2,7 @@
 
 use super::Comparison;
 use crate::compare::Difference;
-use crate::model::{Backend, ElementKey, Item, Name, Ruleset, TableKey};
+use crate::model::{Backend, Item, Name, Ruleset};
 use crate::traffic::bdd::{Exhausted, Node, Var};
 use crate::traffic::lower;
 use crate::traffic::program::{ChainId, Program, Step};
@@ -39,7 +39,11 @@ enum Side {
 
 impl Comparison<'_, '_> {
     /// For each difference the packets that it can touch; none if it is about other packets.
-    pub(super) fn find_touched(&mut self, before: &Ruleset, after: &Ruleset) -> Result<Vec<Option<Node>>, super::WalkError> {
+    pub(super) fn find_touched(
+        &mut self,
+        before: &Ruleset,
+        after: &Ruleset,
+    ) -> Result<Vec<Option<Node>>, super::WalkError> {
         let changing: BTreeSet<Var> = [&self.before, &self.after].into_iter().flat_map(changed).collect();
         let kind = self.walker.space.kind();
         let mut all = Vec::with_capacity(self.differences.len());
@@ -115,7 +119,9 @@ impl Comparison<'_, '_> {
         let mut node = Node::FALSE;
         for (side, chain, place) in rules {
             let program = if *side == Side::Before { &self.before } else { &self.after };
-            let Some(rule) = program.chain(*chain).and_then(|chain| chain.rules.get(*place)) else { continue };
+            let Some(rule) = program.chain(*chain).and_then(|chain| chain.rules.get(*place)) else {
+                continue;
+            };
             let rule = std::sync::Arc::clone(rule);
             let way = Way { layer: Layer::Host, path: Path::Forward };
             let one = self.walker.matching(&rule.steps, way)?;
@@ -202,6 +208,3 @@ fn changed(program: &Program) -> BTreeSet<Var> {
     }
     found
 }
-
-#[allow(dead_code)]
-fn unused(_: &TableKey, _: &ElementKey) {}

@@ -1,13 +1,13 @@
 //! Packets in the rules of chains: the order of nf_tables (net/netfilter/nf_tables_core.c, `nft_do_chain`).
 
 use super::super::bdd::{Bit, Exhausted, Node};
-use super::super::program::{BaseChain, Chain, ChainId, ChainKind, Hook, Program, Step, Verdict};
+use super::super::program::{BaseChain, ChainId, ChainKind, Hook, Program, Step, Verdict};
 use super::super::space::{Key, NamePattern, Side};
 use super::nodes::At;
 use super::record::{Arrival, Caller, Returns};
 use super::rewrite::Rewrite;
 use super::way::Way;
-use super::{Fate, Piece, State, WalkError, Walker};
+use super::{Fate, Met, Piece, State, WalkError, Walker};
 
 /// `NFT_JUMP_STACK_SIZE`.
 const DEEPEST: usize = 16;
@@ -49,13 +49,13 @@ struct Next {
 impl Walker<'_> {
     /// The region as it begins: the addresses that its connection has are those that the packet has, in its direction.
     pub(super) fn beginning(&mut self, region: Node) -> Result<Vec<State>, Exhausted> {
-        const SAME: [(u32, Key); 4] =
-            [(8, Key::Saddr), (9, Key::Daddr), (11, Key::Sport), (12, Key::Dport)];
+        const SAME: [(u32, Key); 4] = [(8, Key::Saddr), (9, Key::Daddr), (11, Key::Sport), (12, Key::Dport)];
         let mut states = Vec::new();
         let Some(direction) = self.space.find(&Key::Direction).map(|word| word.start) else {
             return Ok(vec![State { rewrite: Rewrite::NONE, packets: region }]);
         };
-        let asked = |way: u8| SAME.iter().any(|(key, _)| self.space.find(&Key::Ct(*key, Some(way))).is_some());
+        let asked =
+            |way: u8| SAME.iter().any(|(key, _)| self.space.find(&Key::Ct(*key, Some(way))).is_some());
         if !asked(0) && !asked(1) {
             return Ok(vec![State { rewrite: Rewrite::NONE, packets: region }]);
         }
@@ -65,7 +65,8 @@ impl Walker<'_> {
             for (key, header) in &SAME {
                 let words = (self.space.find(&Key::Ct(*key, Some(way))), self.space.find(header));
                 if let (Some(asked), Some(header)) = words {
-                    changes.extend((0..asked.width).map(|at| (asked.start + at, Bit::Var(header.start + at))));
+                    changes
+                        .extend((0..asked.width).map(|at| (asked.start + at, Bit::Var(header.start + at))));
                 }
             }
             states.push(State { rewrite: self.rewrites.then(Rewrite::NONE, &changes), packets });
@@ -83,9 +84,7 @@ impl Walker<'_> {
         states: Vec<State>,
         pieces: &mut Vec<Piece>,
     ) -> Result<Vec<State>, WalkError> {
-        let Some((chain, base)) = program.chain(id).and_then(|chain| Some((chain, chain.base.as_ref()?))) else {
-            return Ok(states);
-        };
+        let Some(base) = program.chain(id).and_then(|chain| chain.base.as_ref()) else { return Ok(states) };
         let (inside, mut past) = self.at_devices(way, base, states)?;
         let (first, known, others) = self.by_age(base, inside)?;
         past.extend(others);
@@ -113,7 +112,6 @@ impl Walker<'_> {
                 pieces.append(&mut visit.pieces);
             }
         }
-        let _ = chain;
         Ok(self.merged(past)?)
     }
 
@@ -259,12 +257,25 @@ impl Walker<'_> {
                 Step::Branch(alternatives) => {
                     return self.branch(visit, place, alternatives, state, next);
                 }
-                Step::Verdict(verdict) => return self.verdict(visit, place, *verdict, state, next),
+                Step::Verdict(verdict) => {
+                    self.note(visit, place, Some(*verdict), state);
+                    return self.verdict(visit, place, *verdict, state, next);
+                }
             }
         }
+        self.note(visit, place, None, state);
         next.matched.push((state, None));
         next.on.push(state);
         Ok(())
+    }
+
+    /// Takes note that packets match a rule, for those who want to know each rule on the way.
+    fn note(&mut self, visit: &Visit<'_>, place: Place, verdict: Option<Verdict>, state: State) {
+        if let Some(met) = &mut self.met {
+            let Visit { base, hook, .. } = *visit;
+            let rule = (place.chain, place.rule);
+            met.push(Met { base, hook, rule, verdict, packets: state.packets });
+        }
     }
 
     fn branch(
@@ -343,7 +354,8 @@ impl Walker<'_> {
         if fate == Fate::Accepted {
             visit.accepted.push(state);
         }
-        let same = visit.pieces.iter_mut().rev().take(4).find(|piece| piece.rule == rule && piece.fate == fate);
+        let same =
+            visit.pieces.iter_mut().rev().take(4).find(|piece| piece.rule == rule && piece.fate == fate);
         match same {
             Some(piece) => piece.packets = self.bdd.or(piece.packets, state.packets)?,
             None => visit.pieces.push(Piece {
@@ -368,11 +380,6 @@ impl Walker<'_> {
         }
         Ok(merged)
     }
-}
-
-#[allow(dead_code)]
-fn name_of(chain: &Chain) -> String {
-    format!("{} {}", chain.table, chain.name)
 }
 
 impl Walker<'_> {

@@ -41,9 +41,7 @@ impl Walker<'_> {
                 Some(literals) => Ok(self.bdd.and_cube(within, &literals)?),
                 None => Ok(Node::FALSE),
             },
-            Test::All(tests) => {
-                tests.iter().try_fold(within, |within, test| self.restrict(within, test, at))
-            }
+            Test::All(tests) => tests.iter().try_fold(within, |within, test| self.restrict(within, test, at)),
             Test::Not(test) => {
                 let inside = self.restrict(within, test, at)?;
                 Ok(self.bdd.minus(within, inside)?)
@@ -231,7 +229,7 @@ fn word_digest(parts: &[Part]) -> usize {
 }
 
 /// The literals that say that a word is a number.
-pub(super) fn literals_of(word: &[Bit], number: u32) -> Vec<(Var, bool)> {
+pub(in crate::traffic) fn literals_of(word: &[Bit], number: u32) -> Vec<(Var, bool)> {
     let value = |at: usize| number >> (word.len() - 1 - at) & 1 == 1;
     word.iter()
         .enumerate()

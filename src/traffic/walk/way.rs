@@ -65,7 +65,9 @@ impl Way {
         use Hook::{Egress, Forward, Ingress, Input, Output, Postrouting, Prerouting};
         match (self.layer, self.path) {
             (Layer::Host | Layer::Bridge, Path::Input) => &[Ingress, Prerouting, Input],
-            (Layer::Host | Layer::Bridge, Path::Forward) => &[Ingress, Prerouting, Forward, Postrouting, Egress],
+            (Layer::Host | Layer::Bridge, Path::Forward) => {
+                &[Ingress, Prerouting, Forward, Postrouting, Egress]
+            }
             (Layer::Host | Layer::Bridge, Path::Output) => &[Output, Postrouting, Egress],
             (Layer::Arp, Path::Input) => &[Ingress, Input],
             (Layer::Arp, Path::Output) => &[Output, Egress],

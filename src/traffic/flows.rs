@@ -1,0 +1,349 @@
+//! Required flows: whether their packets get through, both ways.
+//!
+//! Input: a ruleset and what is wanted; output: for each flow whether it holds, and if not which packets fare
+//! otherwise and what decides about them. All flows of one path are followed together.
+
+use super::bdd::Node;
+use super::effects::{Budget, DeciderRef};
+use super::lower::{self, Common};
+use super::packets::{Age, Asked, Ends, Numbers};
+use super::program::Program;
+use super::space::{Key, Kind, NamePattern, Space};
+use super::walk::{Outcome, Path, WalkError, Walker, Way};
+use super::words;
+use crate::model::{Expect, FlowDirection, Ruleset};
+use std::collections::BTreeMap;
+
+/// Packets of one flow that are told of, at most.
+const TOLD: usize = 4;
+
+/// A flow that somebody wants, or wants not to be.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Who connects.
+    pub from: Ends,
+    /// To whom.
+    pub to: Ends,
+    /// `IPPROTO_*`; empty means any.
+    pub protocols: Vec<u8>,
+    /// Destination ports; empty means any.
+    pub ports: Numbers,
+    /// By which interfaces requests come in; empty if nothing is said.
+    pub iif: Vec<NamePattern>,
+    /// By which they go out.
+    pub oif: Vec<NamePattern>,
+    /// The way of the requests.
+    pub path: Path,
+    /// Allow or deny.
+    pub expect: Expect,
+}
+
+/// What was found about one flow.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Whether it holds; none if that depends on what is not known, or could not be computed.
+    pub holds: Option<bool>,
+    /// What was looked at, or what of it fares otherwise.
+    pub direction: FlowDirection,
+    /// Packets that fare otherwise, in words; or what it depends on.
+    pub packets: Vec<String>,
+    /// One of them.
+    pub sample: Option<BTreeMap<String, String>>,
+    /// What decides about them.
+    pub broken_by: Option<DeciderRef>,
+}
+
+impl Found {
+    fn holds(expect: Expect) -> Self {
+        let direction = match expect {
+            Expect::Allow => FlowDirection::Both,
+            Expect::Deny => FlowDirection::Request,
+        };
+        Self { holds: Some(true), direction, packets: Vec::new(), sample: None, broken_by: None }
+    }
+
+    fn inconclusive(direction: FlowDirection, why: String) -> Self {
+        Self { holds: None, direction, packets: vec![why], sample: None, broken_by: None }
+    }
+
+    /// The more serious of two answers about the same flow.
+    fn worse(self, other: Self) -> Self {
+        let weight = |found: &Self| match found.holds {
+            Some(false) => 2,
+            None => 1,
+            Some(true) => 0,
+        };
+        if weight(&other) > weight(&self) { other } else { self }
+    }
+}
+
+/// Checks flows against a ruleset.
+pub fn flows(ruleset: &Ruleset, wanted: &[Wanted], budget: Budget) -> Vec<Found> {
+    let mut found: Vec<Found> = wanted.iter().map(|flow| Found::holds(flow.expect)).collect();
+    for kind in [Kind::Ip4, Kind::Ip6] {
+        let meant: Vec<usize> = (0..wanted.len())
+            .filter(|at| wanted[*at].from.of(kind).is_some() && wanted[*at].to.of(kind).is_some())
+            .collect();
+        if meant.is_empty() {
+            continue;
+        }
+        let mut space = Space::new(kind);
+        for flow in wanted {
+            flow.iif.iter().chain(&flow.oif).for_each(|pattern| space.ask_interface(pattern));
+        }
+        for name in ruleset.interfaces.values() {
+            space.ask_interface(&NamePattern::exact(name));
+        }
+        let program = lower::lower(ruleset, None, &mut space, &mut Common::default());
+        let mut walker = Walker::new(&mut space, budget.nodes);
+        walker.bdd.set_max_steps(budget.steps);
+        let mut check = Check { walker, program: &program, ruleset, wanted };
+        for path in Path::ALL {
+            let flows: Vec<usize> = meant.iter().copied().filter(|at| wanted[*at].path == path).collect();
+            if let Err(error) = check.requests(path, &flows, &mut found) {
+                for at in &flows {
+                    let one = Found::inconclusive(FlowDirection::Both, format!("{error}"));
+                    found[*at] = found[*at].clone().worse(one);
+                }
+            }
+        }
+    }
+    found
+}
+
+struct Check<'a, 's> {
+    walker: Walker<'s>,
+    program: &'a Program,
+    ruleset: &'a Ruleset,
+    wanted: &'a [Wanted],
+}
+
+/// Packets of one flow in one direction.
+struct Part {
+    at: usize,
+    direction: FlowDirection,
+    asked: Asked,
+    region: Node,
+}
+
+impl Check<'_, '_> {
+    /// All flows whose requests go one way, then their answers.
+    fn requests(&mut self, path: Path, flows: &[usize], found: &mut [Found]) -> Result<(), WalkError> {
+        let parts = self.parts(flows, path)?;
+        let Some(outcome) = self.judge(path, &parts, found)? else { return Ok(()) };
+        let back = match path {
+            Path::Input => Path::Output,
+            Path::Forward => Path::Forward,
+            Path::Output => Path::Input,
+        };
+        let mut answers = Vec::new();
+        for part in parts.iter().filter(|part| self.wanted[part.at].expect == Expect::Allow) {
+            for asked in self.answers(part, back, &outcome)? {
+                if let Some(region) = self.walker.region(&asked)? {
+                    answers.push(Part { at: part.at, direction: FlowDirection::Answer, asked, region });
+                }
+            }
+        }
+        self.judge(back, &answers, found)?;
+        Ok(())
+    }
+
+    fn parts(&mut self, flows: &[usize], path: Path) -> Result<Vec<Part>, WalkError> {
+        let mut parts = Vec::new();
+        for at in flows {
+            let flow = &self.wanted[*at];
+            let ephemeral =
+                flow.protocols.iter().all(|number| has_ports(*number)) && !flow.protocols.is_empty();
+            let asked = Asked {
+                from: flow.from.clone(),
+                to: flow.to.clone(),
+                protocols: flow.protocols.clone(),
+                sports: if ephemeral { vec![(1024, 65_535)] } else { Vec::new() },
+                dports: flow.ports.clone(),
+                iif: self.known(&flow.iif),
+                oif: self.known(&flow.oif),
+                age: Age::First,
+                path,
+            };
+            if let Some(region) = self.walker.region(&asked)? {
+                parts.push(Part { at: *at, direction: FlowDirection::Request, asked, region });
+            }
+        }
+        Ok(parts)
+    }
+
+    /// The interfaces that are named; else, if the host has just one that leads anywhere, that one.
+    fn known(&self, named: &[NamePattern]) -> Vec<NamePattern> {
+        if !named.is_empty() {
+            return named.to_vec();
+        }
+        let real: Vec<&Vec<u8>> = self.ruleset.interfaces.values().filter(|name| *name != b"lo").collect();
+        match real[..] {
+            [one] => vec![NamePattern::exact(one)],
+            _ => Vec::new(),
+        }
+    }
+
+    /// The answers to requests that got through: from where they got to.
+    fn answers(&mut self, part: &Part, path: Path, outcome: &Outcome) -> Result<Vec<Asked>, WalkError> {
+        let mut answers = Vec::new();
+        for state in &outcome.through {
+            if self.walker.bdd.is_disjoint(state.packets, part.region)? {
+                continue;
+            }
+            let changed = |key: &Key| {
+                let word = self.walker.space.find(key)?;
+                let changes = self.walker.changes(state.rewrite);
+                (word.start..word.start + word.width).try_fold(0u128, |number, var| {
+                    match changes.get(&var)? {
+                        super::bdd::Bit::Const(is) => Some(number << 1 | u128::from(*is)),
+                        super::bdd::Bit::Var(_) | super::bdd::Bit::NotVar(_) => None,
+                    }
+                })
+            };
+            let mut from = part.asked.to.clone();
+            if let Some(address) = changed(&Key::Daddr) {
+                let one = vec![(address, address)];
+                from = match self.walker.space.kind() {
+                    Kind::Ip6 => Ends { v6: one, ..Ends::default() },
+                    Kind::Ip4 | Kind::Arp | Kind::Other => Ends { v4: one, ..Ends::default() },
+                };
+            }
+            let port = changed(&Key::Dport).map(|port| vec![(port, port)]);
+            let answer = Asked {
+                from,
+                to: part.asked.from.clone(),
+                protocols: part.asked.protocols.clone(),
+                sports: port.unwrap_or_else(|| part.asked.dports.clone()),
+                dports: part.asked.sports.clone(),
+                iif: part.asked.oif.clone(),
+                oif: part.asked.iif.clone(),
+                age: Age::Answer,
+                path,
+            };
+            if !answers.iter().any(|known: &Asked| known.from == answer.from && known.sports == answer.sports)
+            {
+                answers.push(answer);
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Follows all parts together, and judges each.
+    fn judge(
+        &mut self,
+        path: Path,
+        parts: &[Part],
+        found: &mut [Found],
+    ) -> Result<Option<Outcome>, WalkError> {
+        let mut region = Node::FALSE;
+        for part in parts {
+            region = self.walker.bdd.or(region, part.region)?;
+        }
+        if region.is_false() {
+            return Ok(None);
+        }
+        let outcome = self.walker.follow(self.program, Way::host(path), region)?;
+        let passed = self.walker.passed(&outcome)?;
+        for part in parts {
+            let one = self.judged(part, &outcome, passed)?;
+            found[part.at] = found[part.at].clone().worse(one);
+        }
+        Ok(Some(outcome))
+    }
+
+    fn judged(&mut self, part: &Part, outcome: &Outcome, passed: Node) -> Result<Found, WalkError> {
+        let expect = self.wanted[part.at].expect;
+        let wrong = match expect {
+            Expect::Allow => self.walker.bdd.minus(part.region, passed)?,
+            Expect::Deny => self.walker.bdd.and(part.region, passed)?,
+        };
+        if wrong.is_false() {
+            return Ok(Found::holds(expect));
+        }
+        let unknown = self.walker.unknown(&part.asked);
+        let is_unknown = |var: u32| unknown.iter().any(|(start, end)| (*start..*end).contains(&var));
+        // Those that fare well in no case of what is not known.
+        let right = self.walker.bdd.minus(part.region, wrong)?;
+        let right = self.walker.bdd.exists(right, &is_unknown)?;
+        let all = self.walker.bdd.exists(part.region, &is_unknown)?;
+        let surely = self.walker.bdd.minus(all, right)?;
+        let surely = self.walker.bdd.and(surely, part.region)?;
+        let holds = if surely.is_false() { None } else { Some(false) };
+        let told = if surely.is_false() { wrong } else { surely };
+        let decider = outcome.pieces.iter().find_map(|piece| {
+            let decides = piece.fate.passes() == (expect == Expect::Deny);
+            let mut meets =
+                || self.walker.bdd.is_disjoint(piece.packets, told).is_ok_and(|disjoint| !disjoint);
+            (decides && meets()).then(|| piece.clone())
+        });
+        let of_decider = match &decider {
+            Some(piece) => self.walker.bdd.and(told, piece.packets)?,
+            None => told,
+        };
+        let preferred = words::preferred(self.walker.space);
+        let chosen = self.walker.bdd.one(of_decider, &preferred).unwrap_or_default();
+        let value = |var| {
+            chosen.iter().find(|(known, _)| *known == var).map_or_else(|| preferred(var), |(_, value)| *value)
+        };
+        let sample = words::sample(self.walker.space, &value);
+        Ok(Found {
+            holds,
+            direction: part.direction,
+            packets: self.phrases(part, told, holds)?,
+            sample: Some(sample),
+            broken_by: decider.and_then(|piece| decider_of(self.program, &piece)),
+        })
+    }
+
+    /// Packets in words, without what all packets that were asked for have in common.
+    fn phrases(&mut self, part: &Part, told: Node, holds: Option<bool>) -> Result<Vec<String>, WalkError> {
+        let fixed = |key: &Key| {
+            matches!(key, Key::State | Key::Direction | Key::Header(..) | Key::Meta(_))
+                || (*key == Key::Sport && part.asked.sports.len() <= 1 && !part.asked.protocols.contains(&1))
+        };
+        let dropped: Vec<(u32, u32)> = self
+            .walker
+            .space
+            .words()
+            .iter()
+            .filter(|word| fixed(&word.key) && holds.is_some())
+            .map(|word| (word.start, word.start + word.width))
+            .collect();
+        let told = self
+            .walker
+            .bdd
+            .exists(told, &|var| dropped.iter().any(|(start, end)| (*start..*end).contains(&var)))?;
+        let fields = self.walker.space.fields();
+        let regions = self.walker.bdd.regions(told, &fields, TOLD)?;
+        let kind = self.walker.space.kind();
+        let mut phrases = Vec::new();
+        for region in &regions.regions {
+            let described = words::describe(self.walker.space, region);
+            let mut phrase = described.phrase(kind);
+            if !described.conditions.is_empty() {
+                phrase.push_str(&format!(", if {}", described.conditions.join(" and ")));
+            }
+            phrases.push(phrase);
+        }
+        if !regions.complete {
+            phrases.push("and more".to_owned());
+        }
+        Ok(phrases)
+    }
+}
+
+/// Whether a protocol has ports.
+pub fn has_ports(number: u8) -> bool {
+    matches!(number, 6 | 17 | 33 | 132 | 136)
+}
+
+/// The rule or the policy behind a piece.
+pub(super) fn decider_of(program: &Program, piece: &super::walk::Piece) -> Option<DeciderRef> {
+    let (id, rule) = match piece.rule {
+        Some((chain, rule)) => (chain, Some(rule)),
+        None => (piece.base, None),
+    };
+    let chain = program.chain(id)?;
+    Some(DeciderRef { fate: piece.fate, table: chain.table.clone(), chain: chain.name.clone(), rule })
+}
