@@ -189,7 +189,8 @@ impl Walker<'_> {
             return Err(WalkError::TooDeep(chain.name.clone()));
         }
         let caller = visit.passage;
-        visit.passage = self.record_passage(id, (visit.way, visit.hook), visit.translates_only, from, &states);
+        visit.passage =
+            self.record_passage(id, (visit.way, visit.hook), visit.translates_only, from, &states);
         let mut out = Vec::new();
         for (number, rule) in chain.rules.iter().enumerate() {
             if states.is_empty() {

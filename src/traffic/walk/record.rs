@@ -95,7 +95,9 @@ impl Walker<'_> {
         for step in steps {
             match step {
                 Step::Test(test) => packets = self.restrict(packets, test, At { way, hook, rewrite })?,
-                Step::Set(changes) | Step::Translate(changes) => rewrite = self.rewrites.then(rewrite, changes),
+                Step::Set(changes) | Step::Translate(changes) => {
+                    rewrite = self.rewrites.then(rewrite, changes)
+                }
                 Step::Branch(alternatives) => {
                     let mut all = Node::FALSE;
                     for (test, steps) in alternatives {
