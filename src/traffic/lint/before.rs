@@ -55,12 +55,12 @@ impl OfKind<'_, '_> {
             if self.rule(chain, taker).and_then(verdict) != Some(Verdict::Accept) {
                 continue;
             }
-            let taken = self.walker.bdd.and(taken, surprising)?;
             let of_taker = self.came(way, at, taker)?;
-            if taken.is_false() || self.walker.bdd.implies(of_taker, came)? {
+            if self.walker.bdd.is_disjoint(taken, surprising)? || self.walker.bdd.implies(of_taker, came)? {
                 continue;
             }
-            let phrases = self.phrases(taken, TOLD)?;
+            let told = self.walker.bdd.and(taken, surprising)?;
+            let phrases = self.phrases(told, surprising, TOLD)?;
             if let Some(seen) = self.seen.get_mut(&chain).and_then(|seen| seen.get_mut(place))
                 && seen.accepted_by.insert(taker)
             {
@@ -91,25 +91,32 @@ impl OfKind<'_, '_> {
         Ok(packets)
     }
 
-    /// The packets that begin a connection, or belong to none.
+    /// The packets that begin a connection.
     pub(super) fn new_packets(&mut self) -> Result<Node, WalkError> {
-        let mut packets = Node::FALSE;
-        for name in ["new", "untracked"] {
-            if let Some(var) = self.walker.space.state(name) {
-                let literal = self.walker.bdd.literal(var, true)?;
-                packets = self.walker.bdd.or(packets, literal)?;
-            }
+        match self.walker.space.state("new") {
+            Some(var) => Ok(self.walker.bdd.and_cube(self.domain, &[(var, true)])?),
+            None => Ok(self.domain),
         }
-        Ok(self.walker.bdd.and(packets, self.domain)?)
     }
 
-    /// Packets in words, without their state.
-    pub(super) fn phrases(&mut self, packets: Node, most: usize) -> Result<Vec<String>, WalkError> {
-        let words = [Key::State, Key::Direction].map(|key| self.walker.space.find(&key).cloned());
-        let forgotten = |var: u32| {
-            words.iter().flatten().any(|word| (word.start..word.start + word.width).contains(&var))
-        };
-        let packets = self.walker.bdd.exists(packets, &forgotten)?;
+    /// Packets in words, without the fields that make no difference among those of `among`.
+    pub(super) fn phrases(
+        &mut self,
+        packets: Node,
+        among: Node,
+        most: usize,
+    ) -> Result<Vec<String>, WalkError> {
+        let mut packets = packets;
+        let words = [Key::State, Key::Direction, Key::Iif, Key::Oif].map(|key| self.walker.space.find(&key));
+        let words: Vec<_> =
+            words.into_iter().flatten().map(|word| word.start..word.start + word.width).collect();
+        for word in words {
+            let broad = self.walker.bdd.exists(packets, &|var| word.contains(&var))?;
+            let difference = self.walker.bdd.minus(broad, packets)?;
+            if self.walker.bdd.is_disjoint(difference, among)? {
+                packets = broad;
+            }
+        }
         let fields = self.walker.space.fields();
         let found = self.walker.bdd.regions(packets, &fields, most)?;
         let kind = self.walker.space.kind();

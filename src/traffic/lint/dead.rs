@@ -130,6 +130,15 @@ impl OfKind<'_, '_> {
         let chain = self.ways[way][at].chain;
         let takers = self.takers(way, at, place, came, NAMED)?;
         death.altered |= !takers.arrived.is_false();
+        // One that would have taken all of them by itself says more than several of which each took a part.
+        for (taker, _) in &takers.found {
+            let all = self.came(way, at, *taker)?;
+            if self.walker.bdd.implies(came, all)? {
+                death.otherwise |= wanted.is_none() || self.rule(chain, *taker).and_then(verdict) != wanted;
+                death.takers.insert(*taker);
+                return Ok(());
+            }
+        }
         death.more |= takers.more;
         death.otherwise |= takers.more || wanted.is_none();
         for (taker, _) in takers.found {

@@ -63,7 +63,9 @@ impl OfKind<'_, '_> {
             return Ok(());
         }
         let new = self.new_packets()?;
-        let mut asked = self.walker.bdd.and(new, self.passed[way])?;
+        let new = self.walker.bdd.and(new, self.passed[way])?;
+        // What the host says to itself needs no flow.
+        let mut asked = new;
         for side in [Side::In, Side::Out] {
             let loopback =
                 self.walker.passing(&Test::Interface(side, NamePattern::exact(b"lo")), on, hook)?;
@@ -78,7 +80,7 @@ impl OfKind<'_, '_> {
             let new = self.walker.bdd.and(matched, asked)?;
             let more = self.walker.bdd.minus(new, needed)?;
             if !more.is_false() {
-                let phrases = self.phrases(more, TOLD)?;
+                let phrases = self.phrases(more, asked, TOLD)?;
                 if let Some(seen) = self.seen.get_mut(&chain).and_then(|seen| seen.get_mut(place)) {
                     let new = phrases.into_iter().filter(|phrase| !seen.wider.contains(phrase));
                     let new: Vec<String> = new.collect();
