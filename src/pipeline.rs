@@ -29,11 +29,16 @@ mod context;
 mod diff;
 mod error;
 mod events;
+mod flows;
 mod glance;
 mod history;
+mod impact;
 mod last;
 mod look;
+mod place;
+mod provenance;
 mod sides;
+mod trace;
 mod turn;
 
 pub use all::{check_all, init_all, record_all};
@@ -41,8 +46,10 @@ pub use approval::{Request, Selection, counted, subject};
 pub use boot::next_boot;
 pub use diff::diff;
 pub use error::PipelineError;
+pub use flows::flows;
 pub use look::{Checked, compared, open_netns};
 pub use sides::{Seen, SideError, Sides, level};
+pub use trace::{PacketQuestion, trace};
 pub use turn::{Beside, Hear, Heard, Kept, turn};
 
 /// What `record` did.

@@ -57,6 +57,8 @@ pub enum Format {
     Json,
     /// For tickets and wikis; `report` only.
     Markdown,
+    /// For CI: JUnit's XML; `flows` only.
+    Junit,
 }
 
 impl Format {
@@ -66,6 +68,7 @@ impl Format {
             Self::Text => "text",
             Self::Json => "json",
             Self::Markdown => "markdown",
+            Self::Junit => "junit",
         }
     }
 }

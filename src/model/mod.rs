@@ -43,5 +43,8 @@ pub use ruleset::{
     TableKey, text_from_kernel,
 };
 pub use settings::SettingsList;
-pub use traffic::{Decider, Effect, EffectKind, Expect, FlowDirection, FlowOutcome, FlowsResult, Provenance};
+pub use traffic::{
+    Decider, Effect, EffectKind, Expect, FlowDirection, FlowOutcome, FlowsResult, Provenance, TraceResult,
+    TraceStep, TraceVerdict,
+};
 pub use transaction::{Transaction, Witnessed};

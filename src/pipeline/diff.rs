@@ -1,6 +1,7 @@
 //! `diff`: any two sides compared. Reads only.
 
 use super::PipelineError;
+use super::impact;
 use super::last::{keep_names, known, remembered};
 use super::look::compared;
 use super::sides::{Seen, Sides, level};
@@ -24,13 +25,14 @@ pub fn diff(
     let known = memory.as_ref().map_or_else(Known::default, |memory| known(Some(memory)));
     let Comparison { mut differences, re_encoded, alike: _ } = compared(&from.ruleset, &to.ruleset, &known)?;
     keep_names(&mut differences, &from.ruleset, &to.ruleset, memory.as_ref());
-    let mut changes: Vec<Change> = differences.into_iter().map(|difference| difference.change).collect();
+    let mut changes: Vec<Change> = differences.iter().map(|difference| difference.change.clone()).collect();
     for change in &mut changes {
         let open = memory.iter().flat_map(|memory| &memory.open).find(|open| open.id == change.id);
         if let Some(open) = open {
             (change.author, change.time) = (open.author.clone(), open.time);
         }
     }
+    impact::assess(&from.ruleset, &to.ruleset, &differences, &mut changes);
     let gaps = [from.gaps, to.gaps].concat();
     Ok(DiffResult {
         schema: "fwdrift.diff/1".to_owned(),

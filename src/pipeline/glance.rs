@@ -8,6 +8,7 @@
 use super::PipelineError;
 use super::context::{self, Context};
 use super::history::{self, Trail};
+use super::impact;
 use super::last::{keep_names, known};
 use super::look::{self, ROUNDS, attribute_new, beside_digest, blinding, open_netns, result_of, review_id};
 use crate::attribute::Look;
@@ -184,6 +185,15 @@ impl Sight<'_> {
         let mut changes: Vec<Change> = differences.iter().map(|d| d.change.clone()).collect();
         let trail = Trail::new(self.settings, Some(&self.memory), &self.look);
         attribute_new(&mut changes, &[], Some(&self.memory), None, &trail);
+        if !impact::remembered(&mut changes, &self.memory.open) {
+            let tables: Vec<Item> = approved.tables.keys().cloned().map(Item::Table).collect();
+            if bodies.fill(approved, &tables).is_err() {
+                return Ok(None);
+            }
+            // What was not kept while reading is what the approved side has, too.
+            let whole = compare::apply(approved, live, &differences, |_| true);
+            impact::assess(approved, &whole, &differences, &mut changes);
+        }
         self.gaps.extend(trail.gaps());
         let review_id = review_id(&self.id.tree, &changes, &differences, approved, live);
         let gaps = std::mem::take(&mut self.gaps);

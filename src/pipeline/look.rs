@@ -6,6 +6,7 @@
 use super::PipelineError;
 use super::context::{self, Context};
 use super::history::{self, Trail};
+use super::impact;
 use super::last::{keep_names, known, remembered};
 use crate::attribute::Look;
 use crate::baseline::{Access, Cache};
@@ -170,6 +171,10 @@ impl Reading {
         trail.learn(&differences, &approved, &live, memory.as_ref());
         attribute_new(&mut changes, &between, memory.as_ref(), Some(&baseline), &trail);
         gaps.extend(trail.gaps());
+        let open = memory.as_ref().map_or(&[][..], |memory| &memory.open);
+        if !impact::remembered(&mut changes, open) {
+            impact::assess(&approved, &live, &differences, &mut changes);
+        }
         let at = BaselineRef { commit: baseline.commit.clone(), path: baseline.path.clone() };
         let review_id = review_id(&baseline.tree, &changes, &differences, &approved, &live);
         let summary = Summary::of(&changes, re_encoded);

@@ -103,6 +103,11 @@ impl<'a> Sides<'a> {
         self.repository.as_ref().ok()
     }
 
+    /// `fwdrift.toml` on `main`.
+    pub fn policy(&mut self) -> Result<Vec<u8>, PipelineError> {
+        Ok(self.needs_repository()?.policy()?)
+    }
+
     /// Loads the side that a word names.
     pub fn find(&mut self, given: &str) -> Result<Seen, PipelineError> {
         match given {

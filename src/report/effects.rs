@@ -101,9 +101,10 @@ fn of_effect(effect: &Effect, change: &Change) -> Vec<String> {
     lines
 }
 
-/// The statement without the word that stands before it.
+/// Which packets: the statement without the word that stands before it, and without who decides, which follows.
 fn body(effect: &Effect) -> String {
-    let text = effect.statement.trim();
+    let ends = ["; was ", "; now "].iter().filter_map(|word| effect.statement.find(word)).min();
+    let text = effect.statement[..ends.unwrap_or(effect.statement.len())].trim();
     let rest = text.strip_prefix(effect.effect.as_str()).filter(|rest| rest.starts_with([' ', ':']));
     terminal(rest.unwrap_or(text).trim_start_matches([' ', ':']))
 }

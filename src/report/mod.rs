@@ -22,6 +22,7 @@ pub mod outcome;
 pub mod show;
 mod style;
 pub mod time;
+pub mod trace;
 mod undo;
 mod who;
 mod wording;

@@ -9,7 +9,7 @@ mod touched;
 use super::bdd::{Exhausted, Node};
 use super::lower::{self, Common};
 use super::program::{ChainId, Program, Step};
-use super::space::{Kind, Space};
+use super::space::{Key, Kind, NamePattern, Side, Space};
 use super::walk::{Fate, Layer, Outcome, Path, Piece, WalkError, Walker, Way};
 use crate::compare::Difference;
 use crate::model::{Effect, EffectKind, Name, Ruleset, TableKey};
@@ -82,8 +82,42 @@ pub fn effects(before: &Ruleset, after: &Ruleset, differences: &[Difference], bu
             answer.incomplete.push(format!("{} packets: {error}", kind.as_str()));
         }
     }
-    answer.found.sort_by(|a, b| b.effect.share.total_cmp(&a.effect.share));
-    answer
+    let mut found: Vec<Found> = Vec::with_capacity(answer.found.len());
+    for one in answer.found {
+        match found.iter_mut().find(|known| says_the_same(known, &one)) {
+            Some(known) => known.effect.family = "inet".to_owned(),
+            None => found.push(one),
+        }
+    }
+    found.sort_by(|a, b| weight(a).cmp(&weight(b)).then(b.effect.share.total_cmp(&a.effect.share)));
+    Answer { found, incomplete: answer.incomplete }
+}
+
+/// Whether two statements differ only in that one is about IPv4 and the other about IPv6.
+fn says_the_same(known: &Found, other: &Found) -> bool {
+    let of_other_family = (known.effect.family.as_str(), other.effect.family.as_str()) == ("ip", "ip6");
+    let fields = |found: &Found| {
+        let Found { difference, effect, phrase: _, was, now } = found;
+        let Effect {
+            effect, hook, proto, src, dst, sport, dport, iif, oif, state, other, conditions, ..
+        } = effect;
+        let who = (*difference, was.clone(), now.clone(), *effect, hook.clone(), proto.clone());
+        let ends = (src.clone(), dst.clone(), sport.clone(), dport.clone(), iif.clone(), oif.clone());
+        (who, ends, state.clone(), other.clone(), conditions.clone())
+    };
+    of_other_family && fields(known) == fields(other)
+}
+
+/// What comes first: new connections, then those that exist; those of the host with itself last.
+fn weight(found: &Found) -> u8 {
+    let effect = &found.effect;
+    let is_loopback = [&effect.iif, &effect.oif].into_iter().flatten().any(|name| name == "lo");
+    let begins = effect.state.as_ref().is_none_or(|states| states.split(", ").any(|state| state == "new"));
+    match (is_loopback, begins) {
+        (false, true) => 0,
+        (false, false) => 1,
+        (true, _) => 2,
+    }
 }
 
 /// Both rulesets for one kind of packet.
@@ -107,6 +141,9 @@ fn of_kind(
     answer: &mut Answer,
 ) -> Result<(), WalkError> {
     let mut space = Space::new(kind);
+    for name in after.interfaces.values() {
+        space.ask_interface(&NamePattern::exact(name));
+    }
     let mut common = Common::default();
     let old = lower::lower(before, None, &mut space, &mut common);
     let new = lower::lower(after, Some(before), &mut space, &mut common);
@@ -147,6 +184,7 @@ impl Comparison<'_, '_> {
             }
         }
         let domain = self.walker.domain()?;
+        let region = self.without_absent_interfaces(way, region)?;
         let region = self.walker.bdd.and(region, domain)?;
         if region.is_false() {
             return Ok(());
@@ -159,6 +197,18 @@ impl Comparison<'_, '_> {
         let opened = self.walker.bdd.minus(passes_now, passed_before)?;
         self.state(way, EffectKind::Cut, cut, &old, &new, answer)?;
         self.state(way, EffectKind::Opened, opened, &old, &new, answer)
+    }
+
+    /// The same packets, with any interface on a side that packets on this way do not have.
+    fn without_absent_interfaces(&mut self, way: Way, packets: Node) -> Result<Node, Exhausted> {
+        let mut packets = packets;
+        for (side, key) in [(Side::In, Key::Iif), (Side::Out, Key::Oif)] {
+            if let Some(word) = self.walker.space.find(&key).filter(|_| !way.has(side)) {
+                let (start, end) = (word.start, word.start + word.width);
+                packets = self.walker.bdd.exists(packets, &|var| (start..end).contains(&var))?;
+            }
+        }
+        Ok(packets)
     }
 
     /// Statements about packets whose fate changed, by what decides and what decided.

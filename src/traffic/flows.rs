@@ -286,7 +286,7 @@ impl Check<'_, '_> {
         let value = |var| {
             chosen.iter().find(|(known, _)| *known == var).map_or_else(|| preferred(var), |(_, value)| *value)
         };
-        let sample = words::sample(self.walker.space, &value);
+        let sample = words::sample(self.walker.space, Way::host(part.asked.path), &value);
         Ok(Found {
             holds,
             direction: part.direction,

@@ -138,7 +138,12 @@ pub fn trace(
         Ending::Inconclusive => conditions(&mut walker, lost, packet)?,
         Ending::Accept | Ending::Drop | Ending::Reject => Vec::new(),
     };
-    Ok(Some(Traced { ending, steps, packet: words::sample(walker.space, &value), conditions: depends }))
+    Ok(Some(Traced {
+        ending,
+        steps,
+        packet: words::sample(walker.space, Way::host(asked.path), &value),
+        conditions: depends,
+    }))
 }
 
 enum Entry<'a> {

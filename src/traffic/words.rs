@@ -4,7 +4,8 @@
 
 use super::bdd::Var;
 use super::bdd::boxes::Region;
-use super::space::{Key, Kind, NamePattern, Nature, STATES, Space, Word};
+use super::space::{Key, Kind, NamePattern, Nature, STATES, Side, Space, Word};
+use super::walk::Way;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -89,8 +90,7 @@ impl Described {
             icmp = format!(" {kind}");
         }
         let proto = self.proto.clone().unwrap_or_else(|| match kind {
-            Kind::Ip4 => "all IPv4".to_owned(),
-            Kind::Ip6 => "all IPv6".to_owned(),
+            Kind::Ip4 | Kind::Ip6 => "any protocol".to_owned(),
             Kind::Arp => "ARP".to_owned(),
             Kind::Other => "frames that are neither IP nor ARP".to_owned(),
         });
@@ -99,22 +99,20 @@ impl Described {
                 let (from, to) =
                     (with_port(&any(&self.src), &self.sport), with_port(&any(&self.dst), &self.dport));
                 match (&self.src, &self.sport, &self.dst, &self.dport) {
-                    (None, None, None, None) if self.proto.is_none() => format!("{proto} traffic"),
+                    (None, None, None, None) if self.proto.is_none() => "all traffic".to_owned(),
                     _ => format!("{proto}{icmp} {from} → {to}"),
                 }
             }
             Kind::Arp | Kind::Other => proto,
         };
         if let Some(state) = &self.state {
-            out.push_str(&match state.as_str() {
-                "new" => ", new connections".to_owned(),
-                "established" => ", established connections".to_owned(),
-                state => format!(", state {state}"),
-            });
+            out.push_str(&age(state));
         }
         for (name, value) in [("in by", &self.iif), ("out by", &self.oif)] {
-            if let Some(value) = value {
-                out.push_str(&format!(", {name} {value}"));
+            match value.as_deref().map(|value| (value, value.strip_prefix("not "))) {
+                Some((_, Some(excluded))) => out.push_str(&format!(", {name} any but {excluded}")),
+                Some((value, None)) => out.push_str(&format!(", {name} {value}")),
+                None => {}
             }
         }
         for (name, value) in self.other.iter().filter(|(name, _)| *name != "icmp type") {
@@ -131,6 +129,17 @@ impl Described {
     }
 }
 
+/// States of a connection in a sentence: a rule without a word about them, behind one that accepts what is
+/// established, is about new connections; the exact states stand in [`Described::state`].
+fn age(states: &str) -> String {
+    let has = |state: &str| states.split(", ").any(|named| named == state);
+    match (has("new"), has("established")) {
+        (true, false) => ", new connections".to_owned(),
+        (false, true) => ", established connections".to_owned(),
+        (true, true) | (false, false) => format!(", state {states}"),
+    }
+}
+
 fn with_port(address: &str, port: &Option<String>) -> String {
     match port {
         None => address.to_owned(),
@@ -140,8 +149,9 @@ fn with_port(address: &str, port: &Option<String>) -> String {
     }
 }
 
-/// The value of each field in one packet. Fields that a person would not ask for are left out.
-pub fn sample(space: &mut Space, value: &dyn Fn(Var) -> bool) -> BTreeMap<String, String> {
+/// The value of each field in one packet. Fields that a person would not ask for are left out, and interfaces that a
+/// packet on this way does not have.
+pub fn sample(space: &mut Space, way: Way, value: &dyn Fn(Var) -> bool) -> BTreeMap<String, String> {
     let words: Vec<Word> = space.words().to_vec();
     let number = |word: &Word| {
         (word.start..word.start + word.width).fold(0u128, |number, var| number << 1 | u128::from(value(var)))
@@ -154,6 +164,8 @@ pub fn sample(space: &mut Space, value: &dyn Fn(Var) -> bool) -> BTreeMap<String
         let (name, text) = match &word.key {
             Key::State => ("state", states(&range).unwrap_or_default()),
             Key::Protocol => ("proto", protocol_name(one as u8)),
+            Key::Iif if !way.has(Side::In) || is_any_interface(space, one) => continue,
+            Key::Oif if !way.has(Side::Out) || is_any_interface(space, one) => continue,
             Key::Iif => ("iif", interfaces(space, &range)),
             Key::Oif => ("oif", interfaces(space, &range)),
             Key::Saddr => ("src", addresses(space.kind(), &range)),
@@ -176,8 +188,15 @@ pub fn sample(space: &mut Space, value: &dyn Fn(Var) -> bool) -> BTreeMap<String
     sample
 }
 
+/// Whether a number stands for an interface that nothing is known of.
+fn is_any_interface(space: &mut Space, code: u128) -> bool {
+    code == 0 || space.interfaces().is_none_or(|atoms| code >= atoms.len() as u128)
+}
+
 /// A value that a person would use as an example, wherever a set leaves the choice.
-pub fn preferred(space: &Space) -> impl Fn(Var) -> bool + use<> {
+pub fn preferred(space: &mut Space) -> impl Fn(Var) -> bool + use<> {
+    let is_real = |atom: &NamePattern| !atom.is_prefix && !atom.name.is_empty() && atom.name != b"lo";
+    let interface = space.interfaces().and_then(|atoms| atoms.iter().position(is_real)).unwrap_or(0) as u128;
     let mut ones: std::collections::BTreeSet<Var> = std::collections::BTreeSet::new();
     let mut put = |word: &Word, number: u128| {
         ones.extend(
@@ -193,7 +212,9 @@ pub fn preferred(space: &Space) -> impl Fn(Var) -> bool + use<> {
     };
     for word in space.words() {
         match &word.key {
-            Key::State => put(word, 1 << (STATES.len() - 1)),
+            // A new connection, or else an established one.
+            Key::State => put(word, 3 << (STATES.len() - 2)),
+            Key::Iif | Key::Oif => put(word, interface),
             Key::Protocol => put(word, 6),
             Key::Saddr => put(word, source),
             Key::Daddr => put(word, destination),

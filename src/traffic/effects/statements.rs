@@ -30,7 +30,7 @@ impl Comparison<'_, '_> {
         let now: Option<DeciderRef> = now.and_then(|piece| self.decider(piece, &self.after));
         let difference = self.answerable(packets, was.as_ref(), now.as_ref())?;
         let hook = stops.or(passes).map_or(last_hook(way), |piece| piece.hook);
-        let broad = self.without_needless_fields(packets)?;
+        let broad = self.without_needless_fields(way, packets)?;
         let fields = self.walker.space.fields();
         let found = self.walker.bdd.regions(broad, &fields, self.budget.statements)?;
         if !found.complete {
@@ -53,7 +53,7 @@ impl Comparison<'_, '_> {
                 Some((_, value)) => *value,
                 None => preferred(var),
             };
-            let sample = words::sample(self.walker.space, &value);
+            let sample = words::sample(self.walker.space, way, &value);
             let phrase = described.phrase(kind);
             answer.found.push(Found {
                 difference,
@@ -88,9 +88,9 @@ impl Comparison<'_, '_> {
 
     /// The same packets, without a word about the state or the direction of their connection if all states fare alike:
     /// those that no connection can have do not count.
-    fn without_needless_fields(&mut self, packets: Node) -> Result<Node, WalkError> {
+    fn without_needless_fields(&mut self, way: Way, packets: Node) -> Result<Node, WalkError> {
         let domain = self.walker.domain()?;
-        let mut packets = packets;
+        let mut packets = self.without_absent_interfaces(way, packets)?;
         for key in [Key::Direction, Key::State] {
             let Some(word) = self.walker.space.find(&key) else { continue };
             let (start, end) = (word.start, word.start + word.width);

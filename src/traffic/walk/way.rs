@@ -102,6 +102,14 @@ impl Way {
         bases.into_iter().map(|(_, id)| id).collect()
     }
 
+    /// Whether packets on this way have an interface of a side at all.
+    pub fn has(self, side: Side) -> bool {
+        match (self.path, side) {
+            (Path::Input, Side::Out) | (Path::Output, Side::In) => false,
+            (Path::Input, Side::In) | (Path::Output, Side::Out) | (Path::Forward, _) => true,
+        }
+    }
+
     /// Whether the interface of a side is known at a hook (`struct nf_hook_state`, net/ipv4/ip_output.c).
     pub fn knows(self, hook: Hook, side: Side) -> bool {
         match (hook, side) {

@@ -1,0 +1,241 @@
+//! What changes do to traffic: `traffic` asked, its answers put into words and given to the changes. Reads only.
+//!
+//! Input: both rulesets, their differences, and the changes that were made of those, in the same order; output: each
+//! change's `impact`. What cannot be computed says so in `impact_incomplete`, and is never "no effect".
+
+use crate::baseline;
+use crate::compare::Difference;
+use crate::decode;
+use crate::model::{
+    Backend, Change, Decider, Effect, Family, Files, Item, Provenance, Ruleset, TableKey, Text,
+};
+use crate::normalise::normalise;
+use crate::report::time::utc;
+use crate::traffic::effects::{Answer, Budget, DeciderRef, Found, effects};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Fills the changes' `impact`. `changes` begins with those of `differences`, in their order.
+pub(super) fn assess(before: &Ruleset, after: &Ruleset, differences: &[Difference], changes: &mut [Change]) {
+    let counted = differences.len().min(changes.len());
+    for change in &mut changes[..counted] {
+        (change.impact, change.impact_incomplete) = unmodelled(change);
+    }
+    if differences.iter().all(|difference| is_beside(difference)) {
+        return;
+    }
+    let (before, after) = match (native(before), native(after)) {
+        (Ok(before), Ok(after)) => (before, after),
+        (Err(why), _) | (_, Err(why)) => {
+            for change in changes[..counted].iter_mut().filter(|change| change.impact.is_some()) {
+                (change.impact, change.impact_incomplete) = (None, Some(format!("not computed: {why}")));
+            }
+            return;
+        }
+    };
+    let Answer { found, incomplete } = effects(&before, &after, differences, Budget::default());
+    let texts = [
+        texts_of(&before, found.iter().filter_map(|found| found.was.as_ref())),
+        texts_of(&after, found.iter().filter_map(|found| found.now.as_ref())),
+    ];
+    let first = (0..counted).find(|at| changes[*at].impact.is_some());
+    for one in &found {
+        let Some(at) = one.difference.filter(|at| *at < counted).or(first) else { continue };
+        let effect = told(one, &texts, changes, differences);
+        changes[at].impact.get_or_insert_default().push(effect);
+    }
+    if incomplete.is_empty() {
+        return;
+    }
+    let why = format!("inconclusive: {}", incomplete.join("; "));
+    for change in changes[..counted].iter_mut().filter(|change| change.impact.is_some()) {
+        if change.impact.as_ref().is_some_and(Vec::is_empty) {
+            change.impact = None;
+        }
+        change.impact_incomplete = Some(why.clone());
+    }
+}
+
+/// Takes the impact from what was remembered, if exactly these changes are open since then: then nothing is different.
+/// Whether that was so.
+pub(super) fn remembered(changes: &mut [Change], open: &[Change]) -> bool {
+    let same = changes.len() == open.len()
+        && changes.iter().all(|change| {
+            let is_known = |open: &&Change| open.impact.is_some() || open.impact_incomplete.is_some();
+            open.iter().any(|known| known.id == change.id && is_known(&known))
+        });
+    for change in changes.iter_mut().filter(|_| same) {
+        if let Some(known) = open.iter().find(|known| known.id == change.id) {
+            change.severity = known.severity;
+            change.impact.clone_from(&known.impact);
+            change.impact_incomplete.clone_from(&known.impact_incomplete);
+        }
+    }
+    same
+}
+
+/// What a change begins with: no effect, or that there is no model for it.
+fn unmodelled(change: &Change) -> (Option<Vec<Effect>>, Option<String>) {
+    use crate::model::Source;
+    let what = match change.source {
+        Source::Sysctl => "not computed: what a kernel setting does to traffic",
+        Source::Bpf => "not computed: what a BPF program does to traffic",
+        Source::Nft
+        | Source::IptablesNft
+        | Source::IptablesLegacy
+        | Source::Arptables
+        | Source::Ebtables
+        | Source::Ipset => return (Some(Vec::new()), None),
+    };
+    (None, Some(what.to_owned()))
+}
+
+fn is_beside(difference: &Difference) -> bool {
+    [&difference.before, &difference.after]
+        .into_iter()
+        .flatten()
+        .all(|item| matches!(item.table().backend, Backend::Sysctl | Backend::Bpf))
+}
+
+/// The ruleset with the tables of iptables-legacy in nf_tables' form: iptables-nft loads their lines in a scratch
+/// namespace, where each line becomes one rule.
+pub(super) fn native(ruleset: &Ruleset) -> Result<Ruleset, String> {
+    let is_iptables =
+        |key: &TableKey| key.backend == Backend::Legacy && matches!(key.family, Family::Ip | Family::Ip6);
+    if !ruleset.tables.keys().any(is_iptables) {
+        return Ok(ruleset.clone());
+    }
+    let kept = ruleset.tables.iter().filter(|(key, _)| is_iptables(key) || key.backend == Backend::Ipset);
+    let part = Ruleset {
+        tables: kept.map(|(key, table)| (key.clone(), table.clone())).collect(),
+        interfaces: ruleset.interfaces.clone(),
+    };
+    let rendered = baseline::render(&part).map_err(|error| error.to_string())?;
+    let renamed: Files = rendered
+        .into_iter()
+        .map(|(path, content)| (path.replace("iptables/legacy-", "iptables/nft-"), content))
+        .collect();
+    let compiled = baseline::compile(&renamed, &ruleset.interfaces).map_err(|error| error.to_string())?;
+    let loaded = normalise(&compiled).map_err(|error| error.to_string())?;
+    let mut whole = ruleset.clone();
+    whole.tables.retain(|key, _| !is_iptables(key));
+    for (key, table) in loaded.tables.into_iter().filter(|(key, _)| key.backend == Backend::NfTables) {
+        let key = TableKey { backend: Backend::Legacy, ..key };
+        let lines = |name: &crate::model::Name| {
+            ruleset
+                .tables
+                .get(&key)
+                .and_then(|table| table.chains.get(name))
+                .map_or(0, |chain| chain.rules.len())
+        };
+        if let Some((name, _)) = table.chains.iter().find(|(name, chain)| chain.rules.len() != lines(name)) {
+            return Err(format!("iptables-nft reads chain {name} of {key} otherwise"));
+        }
+        whole.tables.insert(key, table);
+    }
+    Ok(whole)
+}
+
+/// The rules' texts, as far as they can be had.
+pub(super) fn texts_of<'d>(
+    ruleset: &Ruleset,
+    deciders: impl Iterator<Item = &'d DeciderRef>,
+) -> BTreeMap<Item, Text> {
+    let items: BTreeSet<Item> = deciders.filter_map(item_of).collect();
+    decode::decode(ruleset, &items).unwrap_or_default()
+}
+
+fn item_of(decider: &DeciderRef) -> Option<Item> {
+    Some(Item::Rule(decider.table.clone(), decider.chain.clone(), decider.rule?))
+}
+
+/// A decider with its text.
+pub(super) fn decider(
+    of: &DeciderRef,
+    texts: &BTreeMap<Item, Text>,
+    provenance: Option<Provenance>,
+) -> Decider {
+    let text = match item_of(of) {
+        Some(item) => texts.get(&item).map(|text| text.text.trim().to_owned()),
+        None => Some(format!("policy {}", of.fate.as_str())),
+    };
+    Decider {
+        verdict: of.fate.as_str().to_owned(),
+        table: of.table.to_string(),
+        chain: of.chain.to_string(),
+        position: of.rule.map(|place| place + 1),
+        text,
+        provenance,
+    }
+}
+
+/// A statement with its sentence and its deciders.
+fn told(
+    found: &Found,
+    texts: &[BTreeMap<Item, Text>; 2],
+    changes: &[Change],
+    differences: &[Difference],
+) -> Effect {
+    let mut effect = found.effect.clone();
+    effect.was = found.was.as_ref().map(|of| decider(of, &texts[0], None));
+    effect.now = found.now.as_ref().map(|of| decider(of, &texts[1], drift_of(of, changes, differences)));
+    effect.statement = sentence(&effect, &found.phrase);
+    effect
+}
+
+/// Who put a live rule there, if it is drift itself.
+fn drift_of(of: &DeciderRef, changes: &[Change], differences: &[Difference]) -> Option<Provenance> {
+    let wanted = item_of(of);
+    let at = differences.iter().position(|difference| match (&difference.after, &wanted) {
+        (Some(after), Some(wanted)) => {
+            after == wanted
+                || *after == Item::Chain(of.table.clone(), of.chain.clone())
+                || *after == Item::Table(of.table.clone())
+        }
+        (Some(Item::ChainHead(table, chain) | Item::Chain(table, chain)), None) => {
+            *table == of.table && *chain == of.chain
+        }
+        _ => false,
+    })?;
+    let change = changes.get(at)?;
+    Some(Provenance::Drift {
+        id: change.id.clone(),
+        author: Box::new(change.author.clone()),
+        time: change.time,
+    })
+}
+
+/// `cut  tcp 10.0.1.0/24 → 10.0.2.9:3306 at input; was accepted by "…", now dropped by "…" (added by ops1 …)`.
+fn sentence(effect: &Effect, phrase: &str) -> String {
+    // In columns, as `opened` is the longer word.
+    let mut out = format!("{}  {phrase}, at {}", effect.effect.as_str(), effect.hook);
+    if !effect.conditions.is_empty() {
+        out.push_str(&format!(", if {}", effect.conditions.join(" and ")));
+    }
+    let by = |decider: &Decider| {
+        let done = match decider.verdict.as_str() {
+            "accept" => "accepted",
+            "drop" => "dropped",
+            "reject" => "rejected",
+            _ => "taken",
+        };
+        match (&decider.text, decider.position) {
+            (Some(text), Some(_)) => format!("{done} by \"{text}\""),
+            (Some(text), None) => format!("{done} by {text} of chain {}", decider.chain),
+            (None, Some(place)) => format!("{done} by rule {place} of chain {}", decider.chain),
+            (None, None) => done.to_owned(),
+        }
+    };
+    if let Some(was) = &effect.was {
+        out.push_str(&format!("; was {}", by(was)));
+    }
+    if let Some(now) = &effect.now {
+        out.push_str(&format!("{} now {}", if effect.was.is_some() { "," } else { ";" }, by(now)));
+        if let Some(Provenance::Drift { author, time, .. }) = &now.provenance
+            && author.is_known()
+        {
+            let when = time.map(|time| format!(" {}", utc(time))).unwrap_or_default();
+            out.push_str(&format!(" (by {}{when})", author.name));
+        }
+    }
+    out
+}

@@ -1,0 +1,81 @@
+//! Where the host stands: its addresses, and whether it forwards. Decides which way the packets of a flow take.
+
+use super::PipelineError;
+use super::look::open_netns;
+use crate::collect::{self, CollectError};
+use crate::config::Settings;
+use crate::traffic::packets::Ends;
+use crate::traffic::walk::Path;
+use std::net::IpAddr;
+
+/// What a namespace says of itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Place {
+    /// Its addresses, without those of the loopback network.
+    pub(super) own: Vec<IpAddr>,
+    /// Whether it forwards IPv4 or IPv6.
+    forwards: bool,
+}
+
+impl Place {
+    /// Of the namespace that the settings name.
+    pub(super) fn of(settings: &Settings) -> Result<Self, PipelineError> {
+        let netns = open_netns(settings)?;
+        let read = || {
+            let is_on = |path: &str| std::fs::read_to_string(path).is_ok_and(|text| text.trim() == "1");
+            // These files are those of the namespace of whoever opens them (net/sysctl_net.c).
+            let forwards =
+                is_on("/proc/sys/net/ipv4/ip_forward") || is_on("/proc/sys/net/ipv6/conf/all/forwarding");
+            collect::addresses::addresses().map(|addresses| (addresses, forwards))
+        };
+        let (addresses, forwards) =
+            netns.run(read).map_err(CollectError::Netns)?.map_err(CollectError::Links)?;
+        let is_own = |address: &IpAddr| match address {
+            IpAddr::V4(address) => !address.is_loopback(),
+            // Link-local ones say nothing of where a flow goes.
+            IpAddr::V6(address) => !address.is_loopback() && address.segments()[0] & 0xffc0 != 0xfe80,
+        };
+        Ok(Self { own: addresses.into_iter().filter(is_own).collect(), forwards })
+    }
+
+    /// The host itself as one end of a flow; any address where it has none yet.
+    pub(super) fn itself(&self) -> Ends {
+        let mut ends = Ends::default();
+        for address in &self.own {
+            match address {
+                IpAddr::V4(address) => ends.v4.push(one(u32::from(*address).into())),
+                IpAddr::V6(address) => ends.v6.push(one(u128::from(*address))),
+            }
+        }
+        ends.v4.sort_unstable();
+        ends.v6.sort_unstable();
+        ends.any = self.own.is_empty();
+        ends
+    }
+
+    /// The way of packets between two ends: to this host, from it, or through it. Where the addresses do not tell (a
+    /// host without any, or one that does not forward), to this host.
+    pub(super) fn path(&self, from: &Ends, to: &Ends) -> Path {
+        match (self.has(from), self.has(to)) {
+            (_, true) => Path::Input,
+            (true, false) => Path::Output,
+            (false, false) if self.forwards && !self.own.is_empty() => Path::Forward,
+            (false, false) => Path::Input,
+        }
+    }
+
+    /// Whether one of its addresses is among those of an end that names some.
+    fn has(&self, ends: &Ends) -> bool {
+        let within = |ranges: &[(u128, u128)], value: u128| {
+            ranges.iter().any(|(low, high)| (*low..=*high).contains(&value))
+        };
+        self.own.iter().any(|address| match address {
+            IpAddr::V4(address) => within(&ends.v4, u32::from(*address).into()),
+            IpAddr::V6(address) => within(&ends.v6, u128::from(*address)),
+        })
+    }
+}
+
+fn one(value: u128) -> (u128, u128) {
+    (value, value)
+}
