@@ -10,7 +10,7 @@ use crate::model::{FlowOutcome, FlowsResult, Gap, Ruleset};
 use crate::policy::{self, Addresses, Flow, FlowHook, InterfaceName};
 use crate::traffic::effects::Budget;
 use crate::traffic::flows::{Wanted, flows as check};
-use crate::traffic::packets::Ends;
+use crate::traffic::packets::{Ends, Interfaces};
 use crate::traffic::space::NamePattern;
 use crate::traffic::walk::Path;
 use std::path::Path as FilePath;
@@ -21,8 +21,8 @@ pub fn flows(settings: &Settings, against: &str, boot_root: &FilePath) -> Result
     let policy = policy::parse(&sides.policy()?)?;
     let Seen { described, ruleset, gaps, .. } = sides.find(against)?;
     let place = Place::of(settings)?;
-    let mut provenances = Provenances::of(&sides, settings, &described, &ruleset);
-    let flows = outcomes(&ruleset, &policy.flows, &place, &mut provenances);
+    let provenances = Provenances::of(&sides, settings, &described, &ruleset);
+    let flows = outcomes(&ruleset, &policy.flows, &place, &provenances);
     Ok(FlowsResult {
         schema: "fwdrift.flows/1".to_owned(),
         host: settings.host.to_string(),
@@ -48,7 +48,7 @@ pub(super) fn outcomes(
     ruleset: &Ruleset,
     flows: &[Flow],
     place: &Place,
-    provenances: &mut Provenances<'_>,
+    provenances: &Provenances<'_>,
 ) -> Result<Vec<FlowOutcome>, String> {
     if flows.is_empty() {
         return Ok(Vec::new());
@@ -93,7 +93,7 @@ pub(super) fn wanted(flow: &Flow, place: &Place) -> Wanted {
             name: name.name.as_bytes().to_vec(),
             is_prefix: name.is_prefix,
         };
-        names.iter().map(pattern).collect()
+        Interfaces::named_or(&names.iter().map(pattern).collect::<Vec<_>>(), &place.interfaces)
     };
     Wanted {
         from,

@@ -4,6 +4,7 @@ use super::PipelineError;
 use super::look::open_netns;
 use crate::collect::{self, CollectError};
 use crate::config::Settings;
+use crate::model::Digest;
 use crate::traffic::packets::Ends;
 use crate::traffic::walk::Path;
 use std::net::IpAddr;
@@ -13,6 +14,8 @@ use std::net::IpAddr;
 pub(super) struct Place {
     /// Its addresses, without those of the loopback network.
     pub(super) own: Vec<IpAddr>,
+    /// The names of its interfaces.
+    pub(super) interfaces: Vec<Vec<u8>>,
     /// Whether it forwards IPv4 or IPv6.
     forwards: bool,
 }
@@ -26,16 +29,25 @@ impl Place {
             // These files are those of the namespace of whoever opens them (net/sysctl_net.c).
             let forwards =
                 is_on("/proc/sys/net/ipv4/ip_forward") || is_on("/proc/sys/net/ipv6/conf/all/forwarding");
-            collect::addresses::addresses().map(|addresses| (addresses, forwards))
+            let addresses = collect::addresses::addresses()?;
+            Ok((addresses, collect::links::interfaces()?, forwards))
         };
-        let (addresses, forwards) =
+        let (addresses, interfaces, forwards) =
             netns.run(read).map_err(CollectError::Netns)?.map_err(CollectError::Links)?;
+        let interfaces = interfaces.into_values().collect();
         let is_own = |address: &IpAddr| match address {
             IpAddr::V4(address) => !address.is_loopback(),
             // Link-local ones say nothing of where a flow goes.
             IpAddr::V6(address) => !address.is_loopback() && address.segments()[0] & 0xffc0 != 0xfe80,
         };
-        Ok(Self { own: addresses.into_iter().filter(is_own).collect(), forwards })
+        Ok(Self { own: addresses.into_iter().filter(is_own).collect(), interfaces, forwards })
+    }
+
+    /// A digest of all of it.
+    pub(super) fn digest(&self) -> Digest {
+        let own: Vec<Vec<u8>> = self.own.iter().map(|address| address.to_string().into_bytes()).collect();
+        let parts = own.iter().chain(&self.interfaces).map(Vec::as_slice);
+        Digest::of(parts.chain([&[u8::from(self.forwards)][..]]))
     }
 
     /// The host itself as one end of a flow; any address where it has none yet.

@@ -8,7 +8,7 @@ use super::sides::{Seen, Sides};
 use crate::config::Settings;
 use crate::model::{TraceResult, TraceStep, TraceVerdict};
 use crate::traffic::effects::{Budget, DeciderRef};
-use crate::traffic::packets::{Age, Asked, Direction, Ends, Numbers};
+use crate::traffic::packets::{Age, Asked, Direction, Ends, Interfaces, Numbers};
 use crate::traffic::space::{Kind, NamePattern};
 use crate::traffic::trace::{Ending, Traced, trace as follow};
 use crate::traffic::walk::{Fate, Path};
@@ -123,7 +123,10 @@ fn asked(question: &PacketQuestion, place: &Place) -> Asked {
         (None, None) if ports => single(EPHEMERAL),
         (None, None) => Numbers::new(),
     };
-    let name = |name: &Option<String>| name.iter().map(|name| NamePattern::exact(name.as_bytes())).collect();
+    let name = |name: &Option<String>| {
+        let named: Vec<NamePattern> = name.iter().map(|name| NamePattern::exact(name.as_bytes())).collect();
+        Interfaces::named_or(&named, &place.interfaces)
+    };
     Asked {
         from,
         to,

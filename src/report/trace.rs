@@ -48,6 +48,7 @@ pub fn text(result: &TraceResult, options: &Options<'_>) -> String {
 fn push_step(out: &mut String, step: &TraceStep) {
     let place = step.rule.position.map_or_else(String::new, |place| format!("rule {place}"));
     let text = terminal(step.rule.text.as_deref().unwrap_or("(no text)"));
+    let is_policy = step.rule.position.is_none();
     let verdict = &step.rule.verdict;
     let style = match (step.decides, verdict.ends_with("accept")) {
         (true, true) => GOOD,
@@ -55,10 +56,11 @@ fn push_step(out: &mut String, step: &TraceStep) {
         (false, _) => DIM,
     };
     let mark = if step.decides { "decides: " } else { "" };
-    out.push_str(&format!(
-        "  {place:<8} {text}\n           {}\n",
-        paint(style, format!("{mark}{}", terminal(verdict)))
-    ));
+    let done = paint(style, format!("{mark}{}", terminal(verdict)));
+    out.push_str(&match is_policy {
+        true => format!("  {:<8} {}\n", "", paint(style, format!("{mark}{text}"))),
+        false => format!("  {place:<8} {text}\n           {done}\n"),
+    });
     if let Some(provenance) = &step.rule.provenance {
         out.push_str(&format!("           {}\n", paint(DIM, of(provenance))));
     }

@@ -7,6 +7,8 @@
 
 use super::bdd::boxes::Field;
 use super::bdd::{Bit, Var};
+use super::test::Test;
+use crate::model::Digest;
 use std::collections::{BTreeSet, HashMap};
 
 pub mod asked;
@@ -180,6 +182,8 @@ pub struct Space {
     patterns: BTreeSet<NamePattern>,
     /// Names of interfaces by their codes; made when first asked for. Code 0 is any other interface.
     atoms: Vec<NamePattern>,
+    /// What large sets mean, by their content and by what is looked up: many rules ask for the same.
+    lookups: HashMap<Digest, Test>,
 }
 
 impl Space {
@@ -192,6 +196,7 @@ impl Space {
             next: 0,
             patterns: BTreeSet::new(),
             atoms: Vec::new(),
+            lookups: HashMap::new(),
         };
         let address = kind.address_length().map_or(0, |length| 8 * length as u32);
         let family = kind.as_str();
@@ -268,6 +273,16 @@ impl Space {
             bits.extend(self.free(&more, (width - 128 * part).min(128)));
         }
         bits
+    }
+
+    /// A lookup that has been made before, by a digest of all that it depends on.
+    pub fn lookup(&self, digest: &Digest) -> Option<Test> {
+        self.lookups.get(digest).cloned()
+    }
+
+    /// Keeps a lookup: rules that make the same one then share its elements.
+    pub fn keep_lookup(&mut self, digest: Digest, test: Test) {
+        self.lookups.insert(digest, test);
     }
 
     /// The fields of [`super::bdd::Bdd::regions`].

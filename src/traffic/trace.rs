@@ -8,7 +8,7 @@ use super::effects::Budget;
 use super::lower::{self, Common};
 use super::packets::Asked;
 use super::program::{Hook, Verdict};
-use super::space::{Kind, NamePattern, Space};
+use super::space::{Kind, Space};
 use super::walk::{Fate, Met, Piece, WalkError, Walker, Way};
 use super::words;
 use crate::model::{Name, Ruleset, TableKey};
@@ -77,10 +77,7 @@ pub fn trace(
     budget: Budget,
 ) -> Result<Option<Traced>, WalkError> {
     let mut space = Space::new(kind);
-    asked.iif.iter().chain(&asked.oif).for_each(|pattern| space.ask_interface(pattern));
-    for name in ruleset.interfaces.values() {
-        space.ask_interface(&NamePattern::exact(name));
-    }
+    asked.ask_interfaces(&mut space);
     let mut common = Common::default();
     let program = lower::lower(ruleset, None, &mut space, &mut common);
     let mut walker = Walker::new(&mut space, budget.nodes);
@@ -113,7 +110,7 @@ pub fn trace(
                 (met.base, met.hook, Some(met.rule), met.packets, words_of(met.verdict, &common))
             }
             Entry::Policy(piece) => {
-                (piece.base, piece.hook, None, piece.packets, format!("policy {}", piece.fate.as_str()))
+                (piece.base, piece.hook, None, piece.packets, piece.fate.as_str().to_owned())
             }
         };
         let Some(chain) = program.chain(rule.map_or(base, |(chain, _)| chain)) else { continue };

@@ -10,6 +10,8 @@ use crate::traffic::program::Step;
 use crate::traffic::space::{Base, Key, Kind, Nature, STATES, Side};
 use crate::traffic::test::Test;
 
+/// A user or group that nobody is: here, a packet without a socket.
+const NO_SOCKET: [u8; 4] = [0xff; 4];
 /// Bytes of a name of an interface (`IFNAMSIZ`).
 const NAME_LENGTH: u8 = 16;
 
@@ -50,6 +52,8 @@ mod meta {
     pub const L4PROTO: u32 = 16;
     pub const BRI_IIFNAME: u32 = 17;
     pub const BRI_OIFNAME: u32 = 18;
+    pub const SKUID: u32 = 10;
+    pub const SKGID: u32 = 11;
     pub const NFTRACE: u32 = 12;
     pub const PRANDOM: u32 = 24;
     pub const IIFKIND: u32 = 26;
@@ -152,6 +156,11 @@ impl Lowering<'_> {
         Some(match (key, self.space.kind()) {
             // What has no such protocol breaks the rule (nft_meta.c, `NFT_META_L4PROTO`).
             (meta::L4PROTO, Kind::Arp | Kind::Other) => making.test(Test::never()),
+            // The largest number stands for a packet without a socket, which breaks the rule.
+            (meta::SKUID | meta::SKGID, _) => {
+                let word = self.space.meta(key)?;
+                making.test(Test::equals(&word, &NO_SOCKET).negated())
+            }
             _ => Flow::On,
         })
     }
@@ -210,7 +219,14 @@ impl Lowering<'_> {
             key => host_order(&self.space.ct(key, direction)?),
         };
         making.registers.store(target, &cells)?;
-        Some(Flow::On)
+        if key == ct::STATE {
+            return Some(Flow::On);
+        }
+        // A packet of no connection has none of the rest, and the rule does not match (nft_ct.c, `nft_ct_get_eval`).
+        let without = ["invalid", "untracked"].into_iter().filter_map(|state| self.space.state(state));
+        let mut literals: Vec<_> = without.map(|var| (var, false)).collect();
+        literals.sort_unstable();
+        Some(making.test(Test::Cube(literals)))
     }
 
     /// The register that `ct state` loads: one bit for each state.
