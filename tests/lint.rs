@@ -8,7 +8,7 @@ use fwdrift::tool::Tool;
 use fwdrift::traffic::effects::Budget;
 use fwdrift::traffic::flows::Wanted;
 use fwdrift::traffic::lint::{Known, Report, lint};
-use fwdrift::traffic::packets::Ends;
+use fwdrift::traffic::packets::{Ends, Interfaces};
 use fwdrift::traffic::walk::Path;
 use std::collections::BTreeSet;
 
@@ -334,8 +334,8 @@ fn flow(to: [u8; 4], port: u128) -> Wanted {
         to: Ends { v4: vec![(address, address)], ..Ends::default() },
         protocols: vec![6],
         ports: vec![(port, port)],
-        iif: Vec::new(),
-        oif: Vec::new(),
+        iif: Interfaces::OneOf(Vec::new()),
+        oif: Interfaces::OneOf(Vec::new()),
         path: Path::Input,
         expect: Expect::Allow,
     }

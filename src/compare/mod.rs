@@ -17,6 +17,7 @@ mod settings;
 pub use alike::{Alike, Equivalence};
 pub use apply::{apply, missing};
 pub use fingerprint::{Fingerprint, Known};
+pub use pairs::object_kind;
 pub use settings::settle;
 
 use crate::model::{Change, ChangeKind, Item, Ruleset, Text};

@@ -15,7 +15,7 @@ mod wider;
 
 use super::effects::Budget;
 use super::flows::Wanted;
-use crate::model::{Backend, Item, LintCode, Name, Ruleset, TableKey};
+use crate::model::{Backend, Item, LintCode, Name, Ruleset, Table, TableKey};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
@@ -87,15 +87,20 @@ pub fn lint(ruleset: &Ruleset, known: Known<'_>, budget: Budget) -> Report {
     report
 }
 
-/// The tables whose rules can be read. Those of x_tables are lines of text here, which nobody has loaded.
+/// The tables whose rules can be read: those of x_tables only once iptables-nft has loaded their lines.
 fn readable<'a>(ruleset: &'a Ruleset, unjudged: &mut Vec<String>) -> Cow<'a, Ruleset> {
-    let legacy: Vec<&TableKey> = ruleset.tables.keys().filter(|key| key.backend == Backend::Legacy).collect();
-    if legacy.is_empty() {
+    let has_lines = |table: &Table| {
+        let mut rules = table.chains.values().flat_map(|chain| &chain.rules);
+        rules.any(|rule| rule.attrs.starts_with(b"-"))
+    };
+    let legacy = ruleset.tables.iter().filter(|(key, _)| key.backend == Backend::Legacy);
+    let unread: Vec<&TableKey> = legacy.filter(|(_, table)| has_lines(table)).map(|(key, _)| key).collect();
+    if unread.is_empty() {
         return Cow::Borrowed(ruleset);
     }
     let mut readable = ruleset.clone();
-    for key in legacy {
-        unjudged.push(format!("table {key} of x_tables: its rules are not in nf_tables' form"));
+    for key in unread {
+        unjudged.push(format!("table {key} of x_tables, whose rules are not in nf_tables' form"));
         readable.tables.remove(key);
     }
     Cow::Owned(readable)

@@ -13,13 +13,13 @@ pub(super) fn findings(ruleset: &Ruleset) -> Vec<Found> {
     let mut found = Vec::new();
     for (key, table) in &ruleset.tables {
         match key.backend {
-            Backend::NfTables => {
+            Backend::NfTables | Backend::Legacy => {
                 unused_chains(key, table, &mut found);
                 unused_objects(key, table, &mut found);
                 empty_chains(key, table, &mut found);
             }
             Backend::Ipset => unused_ipsets(ruleset, key, table, &mut found),
-            Backend::Legacy | Backend::Sysctl | Backend::Bpf => {}
+            Backend::Sysctl | Backend::Bpf => {}
         }
     }
     found
@@ -166,7 +166,7 @@ fn unused_ipsets(ruleset: &Ruleset, key: &TableKey, table: &Table, found: &mut V
     let rules: Vec<_> = ruleset
         .tables
         .iter()
-        .filter(|(key, _)| key.backend == Backend::NfTables)
+        .filter(|(key, _)| key.backend.has_tables())
         .flat_map(|(_, table)| all_chains(table).flat_map(|(_, chain)| &chain.rules))
         .filter(|rule| super::beside::uses_ipset(&rule.attrs))
         .collect();

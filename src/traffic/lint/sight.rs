@@ -100,7 +100,7 @@ impl Sight {
         }
         let mut space = Space::new(kind);
         for flow in known.flows.unwrap_or_default() {
-            flow.iif.iter().chain(&flow.oif).for_each(|pattern| space.ask_interface(pattern));
+            flow.request().ask_interfaces(&mut space);
         }
         space.ask_interface(&NamePattern::exact(b"lo"));
         let program = lower::lower(ruleset, None, &mut space, &mut Common::default());

@@ -4,7 +4,7 @@ use super::sight::{OfKind, verdict};
 use crate::model::Expect;
 use crate::traffic::bdd::Node;
 use crate::traffic::flows::Wanted;
-use crate::traffic::packets::{Age, Asked, Direction};
+use crate::traffic::packets::{Asked, Interfaces};
 use crate::traffic::program::{ChainKind, Hook, Verdict};
 use crate::traffic::space::{Key, NamePattern, Side};
 use crate::traffic::test::Test;
@@ -33,17 +33,15 @@ impl OfKind<'_, '_> {
     fn needed(&mut self, flows: &[Wanted], path: Path) -> Result<Node, WalkError> {
         let mut all = Node::FALSE;
         for flow in flows.iter().filter(|flow| flow.path == path && flow.expect == Expect::Allow) {
-            let asked = Asked {
-                from: flow.from.clone(),
-                to: flow.to.clone(),
-                protocols: flow.protocols.clone(),
-                sports: Vec::new(),
-                dports: flow.ports.clone(),
-                iif: flow.iif.clone(),
-                oif: flow.oif.clone(),
-                age: Age::Given("new", Direction::Original),
-                path,
+            let request = flow.request();
+            let anywhere = |interfaces: Interfaces| match interfaces {
+                Interfaces::Named(_) => interfaces,
+                Interfaces::OneOf(_) => Interfaces::OneOf(Vec::new()),
             };
+            let (iif, oif) = (anywhere(request.iif.clone()), anywhere(request.oif.clone()));
+            // Of ICMP, these are the type and the code; of ports it is not said which ones a client has.
+            let sports = if request.dports.is_empty() { request.sports.clone() } else { Vec::new() };
+            let asked = Asked { sports, iif, oif, ..request };
             let Some(region) = self.walker.region(&asked)? else { continue };
             // A flow says nothing of what `region` takes to be usual.
             let words = self.walker.space.words().iter().filter(|word| !is_said(&word.key));
