@@ -252,10 +252,11 @@ impl OfKind<'_, '_> {
         Ok(fates)
     }
 
-    /// What a rule does besides deciding; to count is something only if it does nothing else.
+    /// What a rule does besides deciding; to count is something only for a rule that is there for nothing else.
     fn beside_of(&self, chain: &Chain, place: usize) -> Beside {
+        let leads = |step: &Step| matches!(step, Step::Verdict(_) | Step::Branch(_));
         match beside(self.bytes(chain, place)) {
-            Beside::Counts if chain.rules.get(place).is_some_and(|rule| verdict(rule).is_some()) => {
+            Beside::Counts if chain.rules.get(place).is_some_and(|rule| rule.steps.iter().any(leads)) => {
                 Beside::Nothing
             }
             other => other,
