@@ -16,6 +16,17 @@ pub struct Located {
     pub line: Option<usize>,
 }
 
+/// A chain in a baseline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocatedChain {
+    /// The file, relative to the baseline's directory.
+    pub path: String,
+    /// The line of its head, from 1.
+    pub head: Option<usize>,
+    /// The lines of its rules in order; empty if they are not certain.
+    pub rules: Vec<usize>,
+}
+
 /// Where a rule (its place from 0 in a chain that has `count` rules), or a chain (no place), stands.
 pub fn locate(
     files: &Files,
@@ -24,38 +35,57 @@ pub fn locate(
     place: Option<usize>,
     count: usize,
 ) -> Option<Located> {
+    let found = locate_chain(files, key, chain, count)?;
+    let line = match place {
+        Some(place) => found.rules.get(place).copied(),
+        None => found.head,
+    };
+    Some(Located { path: found.path, line })
+}
+
+/// Where a chain that has `count` rules stands, with all its rules.
+pub fn locate_chain(files: &Files, key: &TableKey, chain: &Name, count: usize) -> Option<LocatedChain> {
     let saved = [iptables_path(key.backend, key.family), iptables_path(Backend::NfTables, key.family)];
+    let found = |path: &str, (head, rules): Block| {
+        let rules = if rules.len() == count { rules } else { Vec::new() };
+        LocatedChain { path: path.to_owned(), head, rules }
+    };
     for path in
         saved.iter().filter(|_| key.backend == Backend::Legacy || !files.contains_key(&table_path(key)))
     {
         let Some(content) = files.get(path) else { continue };
-        if let Some(line) = in_saved(&text_from_kernel(content), key, chain, place, count) {
-            return Some(Located { path: path.clone(), line });
+        if let Some(block) = in_saved(&text_from_kernel(content), key, chain) {
+            return Some(found(path, block));
         }
     }
+    let (path, block) = in_any_nft(files, key, &["chain", &chain.to_string()])?;
+    Some(found(path, block))
+}
+
+/// Where a set, map, object or flowtable of a table stands; `word` is how nft calls it.
+pub fn locate_named(files: &Files, key: &TableKey, word: &str, name: &Name) -> Option<Located> {
+    let name = name.to_string();
+    let words: Vec<&str> = word.split(' ').chain([name.as_str()]).collect();
+    let (path, (line, _)) = in_any_nft(files, key, &words)?;
+    Some(Located { path: path.to_owned(), line })
+}
+
+/// The line of a block's head, and those of the rules in it.
+type Block = (Option<usize>, Vec<usize>);
+
+fn in_any_nft<'f>(files: &'f Files, key: &TableKey, words: &[&str]) -> Option<(&'f str, Block)> {
     if key.backend != Backend::NfTables {
         return None;
     }
     let is_nft = |path: &str| matches!(role(path), Role::Nft | Role::NftInclude);
     let own = table_path(key);
     let first = files.get_key_value(&own).into_iter();
-    for (path, content) in first.chain(files.iter().filter(|(path, _)| is_nft(path) && **path != own)) {
-        if let Some(line) = in_nft(&text_from_kernel(content), key, chain, place, count) {
-            return Some(Located { path: path.clone(), line });
-        }
-    }
-    None
+    let mut all = first.chain(files.iter().filter(|(path, _)| is_nft(path) && **path != own));
+    all.find_map(|(path, content)| Some((path.as_str(), in_nft(&text_from_kernel(content), key, words)?)))
 }
 
 /// In the format of iptables-save: none if the chain is not there.
-#[allow(clippy::option_option)] // none: not in this file; some of none: in it, at a line that is not certain
-fn in_saved(
-    text: &str,
-    key: &TableKey,
-    chain: &Name,
-    place: Option<usize>,
-    count: usize,
-) -> Option<Option<usize>> {
+fn in_saved(text: &str, key: &TableKey, chain: &Name) -> Option<Block> {
     let (table, chain) = (key.name.to_string(), chain.to_string());
     let mut inside = false;
     let mut head = None;
@@ -70,23 +100,12 @@ fn in_saved(
             }
         }
     }
-    match place {
-        None => head.map(Some),
-        Some(_) if rules.len() != count => (head.is_some() || !rules.is_empty()).then_some(None),
-        Some(place) => Some(rules.get(place).copied()),
-    }
+    (head.is_some() || !rules.is_empty()).then_some((head, rules))
 }
 
-/// In nft syntax: none if there is no such block.
-#[allow(clippy::option_option)] // as above
-fn in_nft(
-    text: &str,
-    key: &TableKey,
-    chain: &Name,
-    place: Option<usize>,
-    count: usize,
-) -> Option<Option<usize>> {
-    let (family, table, chain) = (key.family.as_str(), key.name.to_string(), chain.to_string());
+/// In nft syntax: none if there is no block that begins with these words.
+fn in_nft(text: &str, key: &TableKey, words: &[&str]) -> Option<Block> {
+    let (family, table) = (key.family.as_str(), key.name.to_string());
     let opens = |line: &str, words: &[&str]| {
         let mut left = line.split_whitespace().map(|word| word.trim_matches('"')).peekable();
         words.iter().all(|word| left.next() == Some(word)) && left.next() == Some("{")
@@ -105,7 +124,7 @@ fn in_nft(
             opens(line, &["table", family, &table]) || (family == "ip" && opens(line, &["table", &table]));
         if at_table.is_none() && is_table {
             at_table = Some(before);
-        } else if at_table.is_some() && at_chain.is_none() && opens(line, &["chain", &chain]) {
+        } else if at_table.is_some() && at_chain.is_none() && opens(line, words) {
             (at_chain, head) = (Some(before), Some(number));
         } else if let Some(outer) = at_chain {
             if depth <= outer {
@@ -118,12 +137,7 @@ fn in_nft(
             at_table = None;
         }
     }
-    let head = head?;
-    match place {
-        None => Some(Some(head)),
-        Some(_) if rules.len() != count => Some(None),
-        Some(place) => Some(rules.get(place).copied()),
-    }
+    Some((Some(head?), rules))
 }
 
 /// Whether a line of a chain's block is a rule.
@@ -188,6 +202,9 @@ mod tests {
         assert_eq!(line(Some(1), 3), Some(13));
         assert_eq!(line(Some(2), 3), Some(16));
         assert_eq!(line(None, 3), Some(9));
+        let files = Files::from([("nft/inet-filter.nft".to_owned(), NFT.as_bytes().to_vec())]);
+        assert_eq!(locate_named(&files, &key, "set", &Name(b"s".to_vec())).unwrap().line, Some(3));
+        assert_eq!(locate_named(&files, &key, "map", &Name(b"s".to_vec())), None);
         // Not one line a rule: the file is known, the line is not.
         assert_eq!(line(Some(0), 4), None);
         assert_eq!(check("nft/inet-filter.nft", NFT, &key, "none", Some(0), 1), None);

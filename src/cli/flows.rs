@@ -25,7 +25,7 @@ pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Res
     let text = match settings.format {
         Format::Json => report::flows::json(&result),
         Format::Junit => report::flows::junit(&result, chrono::Utc::now()),
-        Format::Text | Format::Markdown => report::flows::text(&result, &output.options()),
+        Format::Text | Format::Markdown | Format::Sarif => report::flows::text(&result, &output.options()),
     };
     output.print(&text)?;
     Ok(result.exit_code())

@@ -11,6 +11,7 @@ mod diff;
 pub mod doctor;
 mod flows;
 mod init;
+mod lint;
 mod log;
 mod output;
 mod record;
@@ -64,6 +65,8 @@ enum Command {
     Flows(flows::Args),
     /// Follow one packet: each rule that it matches, which one decides, who put it there; reads only
     Trace(trace::Args),
+    /// Rules that do nothing, and what nobody uses; reads only
+    Lint(lint::Args),
     /// List the recorded events, newest first
     Log(log::Args),
     /// Show one recorded event in full
@@ -107,6 +110,7 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Approve(args) => approve::run(&settings, args, &mut output),
         Command::Flows(args) => flows::run(&settings, args, &mut output),
         Command::Trace(args) => trace::run(&settings, args, &mut output),
+        Command::Lint(args) => lint::run(&settings, args, &mut output),
         Command::Log(args) => log::run(&settings, args, &mut output),
         Command::Show(args) => show::run(&settings, args, &mut output),
         Command::Report(args) => report::run(&settings, args, &mut output),
@@ -125,6 +129,7 @@ impl Command {
             Self::Approve(_) => Some("approve"),
             Self::Flows(_) => Some("flows"),
             Self::Trace(_) => Some("trace"),
+            Self::Lint(_) => Some("lint"),
             Self::Log(_) => Some("log"),
             Self::Show(_) => Some("show"),
             Self::Report(_) => Some("report"),

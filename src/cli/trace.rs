@@ -101,7 +101,9 @@ pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Res
     let result = pipeline::trace(settings, &question, &args.against, &args.boot.boot_root)?;
     let text = match settings.format {
         Format::Json => report::trace::json(&result),
-        Format::Text | Format::Markdown | Format::Junit => report::trace::text(&result, &output.options()),
+        Format::Text | Format::Markdown | Format::Junit | Format::Sarif => {
+            report::trace::text(&result, &output.options())
+        }
     };
     output.print(&text)?;
     Ok(result.exit_code())

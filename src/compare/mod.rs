@@ -18,6 +18,7 @@ mod within;
 pub use alike::{Alike, Equivalence};
 pub use apply::{apply, missing};
 pub use fingerprint::{Fingerprint, Known};
+pub use pairs::object_kind;
 pub use settings::settle;
 pub use within::{Commons, Earlier, has_lists};
 

@@ -310,7 +310,8 @@ fn set_kind(set: Option<&Set>) -> ObjectKind {
     if set.is_some_and(Set::is_map) { ObjectKind::Map } else { ObjectKind::Set }
 }
 
-fn object_kind(backend: Backend, number: u32) -> ObjectKind {
+/// What a stateful object is, by `NFT_OBJECT_*`, or by its backend alone.
+pub fn object_kind(backend: Backend, number: u32) -> ObjectKind {
     match backend {
         Backend::Sysctl => return ObjectKind::Sysctl,
         Backend::Bpf => return ObjectKind::BpfProgram,

@@ -59,6 +59,8 @@ pub enum Format {
     Markdown,
     /// For CI: JUnit's XML; `flows` only.
     Junit,
+    /// For code scanning: SARIF 2.1.0; `lint` only.
+    Sarif,
 }
 
 impl Format {
@@ -69,6 +71,7 @@ impl Format {
             Self::Json => "json",
             Self::Markdown => "markdown",
             Self::Junit => "junit",
+            Self::Sarif => "sarif",
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod escape;
 pub mod event;
 pub mod flows;
 mod gaps;
+pub mod lint;
 pub mod log;
 pub mod outcome;
 pub mod show;

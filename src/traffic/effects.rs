@@ -336,7 +336,7 @@ impl Comparison<'_, '_> {
 }
 
 /// The chains that packets on a way can meet.
-fn reachable(program: &Program, way: Way) -> BTreeSet<ChainId> {
+pub(super) fn reachable(program: &Program, way: Way) -> BTreeSet<ChainId> {
     let mut open: Vec<ChainId> = way.hooks().iter().flat_map(|hook| way.bases(program, *hook)).collect();
     let mut reached = BTreeSet::new();
     while let Some(id) = open.pop() {

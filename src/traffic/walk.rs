@@ -6,10 +6,12 @@
 
 mod chains;
 mod nodes;
+mod record;
 mod rewrite;
 mod way;
 
 pub(super) use nodes::literals_of;
+pub use record::{Arrival, Caller, Passage, Returns};
 pub use rewrite::{Rewrite, Rewrites};
 pub use way::{Layer, Path, Way};
 
@@ -125,13 +127,15 @@ pub struct Walker<'s> {
     pub met: Option<Vec<Met>>,
     nodes: Nodes,
     rewrites: Rewrites,
+    /// What is being recorded, if anything is.
+    record: Option<Vec<Passage>>,
 }
 
 impl<'s> Walker<'s> {
     /// All programs must have been lowered into this space before.
     pub fn new(space: &'s mut Space, max_nodes: usize) -> Self {
         let (nodes, rewrites) = (Nodes::default(), Rewrites::default());
-        Self { bdd: Bdd::new(max_nodes), space, met: None, nodes, rewrites }
+        Self { bdd: Bdd::new(max_nodes), space, met: None, nodes, rewrites, record: None }
     }
 
     /// The packets that can exist: a connection is in one state, and a new one has no answer yet.

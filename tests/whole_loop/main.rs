@@ -17,6 +17,7 @@ mod context;
 mod diff;
 mod ipset;
 mod leaves_no_trace;
+mod lint;
 mod namespaces;
 mod re_encoded;
 mod reading;

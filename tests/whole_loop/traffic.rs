@@ -80,7 +80,10 @@ fn the_rule_of_the_outage_says_what_it_cut_and_what_accepted_it_before() {
          dport 3306 accept comment \"web to db\"\", now dropped by \"tcp dport 3306 drop comment \"routine security \
          update\"\""
     );
-    assert_eq!((&first["effect"], &first["hook"], &first["family"]), (&"cut".into(), &"input".into(), &"ip".into()));
+    assert_eq!(
+        (&first["effect"], &first["hook"], &first["family"]),
+        (&"cut".into(), &"input".into(), &"ip".into())
+    );
     assert_eq!((&first["proto"], &first["src"]), (&"tcp".into(), &"10.0.1.0/24".into()));
     assert_eq!((&first["dst"], &first["dport"]), (&Value::Null, &"3306".into()));
     assert_eq!(first["sample"]["src"], "10.0.1.10");
@@ -104,10 +107,9 @@ fn changes_without_effect_on_any_packet_say_so() {
     assert_eq!(result["changes"][0]["severity"], "info");
     assert!(host.run(&["check"]).ended(1).contains("no effect on traffic"));
 
-    let host = Host::new(&RULES.replace(
-        "tcp dport 22 accept\n",
-        "tcp dport 22 accept\ntcp dport 80 accept comment \"x\"\n",
-    ));
+    let host = Host::new(
+        &RULES.replace("tcp dport 22 accept\n", "tcp dport 22 accept\ntcp dport 80 accept comment \"x\"\n"),
+    );
     host.nft("flush chain inet filter input");
     host.nft(
         "add rule inet filter input ct state established,related accept
@@ -147,7 +149,10 @@ fn sets_elements_policies_and_older_iptables_have_effects_too() {
     host.nft("add element ip t bad { 198.51.100.0/24 }");
     let change = &host.changes()[0];
     assert_eq!(statements(change).len(), 1, "{:?}", statements(change));
-    assert!(statements(change)[0].starts_with("cut  any protocol 198.51.100.0/24 → any, at input;"), "{change}");
+    assert!(
+        statements(change)[0].starts_with("cut  any protocol 198.51.100.0/24 → any, at input;"),
+        "{change}"
+    );
     host.nft("delete element ip t bad { 198.51.100.0/24 }");
     host.sh("iptables-legacy -I INPUT -p tcp --dport 465 -s 10.0.0.0/8 -j ACCEPT");
     let changes = host.changes();
@@ -174,12 +179,18 @@ fn a_required_flow_that_breaks_ends_with_3_and_names_rule_packets_and_owner() {
     assert_eq!(flow["broken_by"]["provenance"]["kind"], "drift");
     assert_eq!(flow["packets"], serde_json::json!(["tcp 10.0.1.0/24 → 10.0.2.9:3306"]));
     let text = host.run(&["flows"]).ended(3);
-    assert!(text.starts_with("BROKEN  db-01: 1 of 2 required flows is broken in live: \"web to db\""), "{text}");
+    assert!(
+        text.starts_with("BROKEN  db-01: 1 of 2 required flows is broken in live: \"web to db\""),
+        "{text}"
+    );
     assert!(text.contains("owner: team-db, ticket: OPS-12"), "{text}");
     // The approved state still holds, and a check says drift and flow.
     host.run(&["flows", "baseline"]).ended(0);
     let result = host.check(3);
-    assert_eq!((&result["verdict"], &result["changes"][0]["severity"]), (&"drift".into(), &"critical".into()));
+    assert_eq!(
+        (&result["verdict"], &result["changes"][0]["severity"]),
+        (&"drift".into(), &"critical".into())
+    );
     assert_eq!(result["changes"][0]["impact"][0]["flow"], "web to db");
     let first = host.run(&["check"]).ended(3);
     assert!(first.lines().next().unwrap().contains("critical: cuts required flow \"web to db\""), "{first}");
@@ -212,12 +223,17 @@ fn a_broken_flow_without_any_drift_ends_check_with_3_also_from_memory() {
 #[test]
 fn a_flow_that_depends_on_a_limit_is_inconclusive_and_junit_says_error() {
     let host = server(FLOWS);
-    host.nft("flush chain inet filter input; add rule inet filter input tcp dport 3306 limit rate 5/second accept");
+    host.nft(
+        "flush chain inet filter input; add rule inet filter input tcp dport 3306 limit rate 5/second accept",
+    );
     let flow = &json(host.run(&["flows", "--format", "json"]))["flows"][0];
     assert_eq!(flow["holds"], Value::Null, "{flow:#}");
     assert!(flow["packets"][0].as_str().unwrap().contains("limit rate 5/second"), "{flow:#}");
     let xml = host.run(&["flows", "--format", "junit"]).ended(2);
-    assert!(xml.starts_with("<?xml") && xml.contains("<error message=") && xml.contains("tests=\"2\""), "{xml}");
+    assert!(
+        xml.starts_with("<?xml") && xml.contains("<error message=") && xml.contains("tests=\"2\""),
+        "{xml}"
+    );
 }
 
 #[test]
@@ -233,13 +249,17 @@ fn a_trace_names_each_rule_the_one_that_decides_and_who_put_it_there() {
     let host = server("");
     let packet = ["tcp", "10.0.1.5:40000", "10.0.2.9:3306"];
     let trace = |more: &[&str]| {
-        let args: Vec<&str> = ["trace", "--format", "json"].iter().chain(&packet).chain(more).copied().collect();
+        let args: Vec<&str> =
+            ["trace", "--format", "json"].iter().chain(&packet).chain(more).copied().collect();
         json(host.run(&args))
     };
     let before = trace(&[]);
     assert_eq!((&before["schema"], &before["verdict"]), (&"fwdrift.trace/1".into(), &"accept".into()));
     let step = &before["steps"][0];
-    assert_eq!((&step["hook"], &step["chain"], &step["position"]), (&"input".into(), &"input".into(), &3.into()));
+    assert_eq!(
+        (&step["hook"], &step["chain"], &step["position"]),
+        (&"input".into(), &"input".into(), &3.into())
+    );
     assert_eq!((&step["provenance"]["kind"], &step["decides"]), (&"approved".into(), &true.into()));
     assert_eq!(step["provenance"]["line"], 7, "{step:#}");
 
