@@ -85,6 +85,9 @@ fn a_policy_flip_opens_the_rest() {
     check(
         &input("tcp dport 22 accept;"),
         &input("tcp dport 22 accept;").replace("policy drop", "policy accept"),
-        &["opened all IPv4 any → any:{not 22} at input [input drop None] -> [input accept None] "],
+        &[
+            "opened not tcp any → any at input [input drop None] -> [input accept None] ",
+            "opened tcp any → any:{not 22} at input [input drop None] -> [input accept None] ",
+        ],
     );
 }

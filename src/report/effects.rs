@@ -196,7 +196,9 @@ pub(super) fn worst(changes: &[Change], room: Option<usize>) -> Option<(Severity
     let severity = changes.iter().filter_map(|change| change.severity).max()?;
     let worst = || changes.iter().filter(|change| change.severity == Some(severity));
     let effects = || worst().flat_map(|change| change.impact.iter().flatten());
-    let largest = || effects().max_by(|one, other| one.share.total_cmp(&other.share));
+    // The first of a change is what matters most about it.
+    let firsts = || worst().filter_map(|change| change.impact.as_ref()?.first());
+    let largest = || firsts().max_by(|one, other| one.share.total_cmp(&other.share));
     let told = of_flows(effects()).or_else(|| largest().map(sentence));
     let told = told.or_else(|| changes.iter().all(is_without_effect).then(|| NO_EFFECT.to_owned()));
     Some((severity, told.map(|text| clip(&text, room)).unwrap_or_default()))
