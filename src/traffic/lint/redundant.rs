@@ -254,7 +254,11 @@ impl OfKind<'_, '_> {
 
     /// What a rule does besides deciding; to count is something only for a rule that is there for nothing else.
     fn beside_of(&self, chain: &Chain, place: usize) -> Beside {
-        let leads = |step: &Step| matches!(step, Step::Verdict(_) | Step::Branch(_));
+        let leads = |step: &Step| match step {
+            Step::Verdict(verdict) => *verdict != Verdict::Continue,
+            Step::Branch(_) => true,
+            Step::Test(_) | Step::Set(_) | Step::Translate(_) => false,
+        };
         match beside(self.bytes(chain, place)) {
             Beside::Counts if chain.rules.get(place).is_some_and(|rule| rule.steps.iter().any(leads)) => {
                 Beside::Nothing

@@ -226,8 +226,8 @@ impl Seen {
             push(LintCode::NoInterface, message, Vec::new(), &[]);
         }
         // A set that somebody fills later makes the rule live.
-        let waits = !empty.is_empty() || uses_ipset(&rule.attrs);
-        if self.met && !self.matches && !self.unjudged && !(waits && !self.death.could) {
+        let waits = !self.death.could && (!empty.is_empty() || uses_ipset(&rule.attrs));
+        if self.met && !self.matches && !self.unjudged && !waits {
             let (code, message, related) = self.dead(at, rule);
             push(code, message, related, &[]);
         }
