@@ -33,14 +33,17 @@ mod flows;
 mod glance;
 mod history;
 mod impact;
+mod kept;
 mod last;
 mod lint;
 mod look;
+mod passing;
 mod place;
 mod provenance;
 mod sides;
 mod trace;
 mod turn;
+mod words;
 
 pub use all::{check_all, init_all, record_all};
 pub use approval::{Request, Selection, counted, subject};
@@ -48,11 +51,14 @@ pub use boot::next_boot;
 pub use diff::diff;
 pub use error::PipelineError;
 pub use flows::flows;
+pub use kept::Kept;
 pub use lint::lint;
-pub use look::{Checked, compared, open_netns};
+pub use look::{Checked, open_netns};
+pub use passing::Telling;
 pub use sides::{Seen, SideError, Sides, level};
 pub use trace::{PacketQuestion, trace};
-pub use turn::{Beside, Hear, Heard, Kept, turn};
+pub use turn::{Beside, Hear, Heard, turn};
+pub use words::compared;
 
 /// What `record` did.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ fn load(script: &str) -> Ruleset {
 fn between(before: &str, after: &str) -> Answer {
     let (before, after) = (load(before), load(after));
     let differences = pipeline::compared(&before, &after, &Known::default()).unwrap().differences;
-    effects(&before, &after, &differences, Budget::default())
+    effects(&before, &after, &differences, &[], Budget::default())
 }
 
 fn told(answer: &Answer) -> Vec<String> {

@@ -9,7 +9,7 @@ use crate::config::Settings;
 use crate::model::{FlowOutcome, FlowsResult, Gap, Ruleset};
 use crate::policy::{self, Addresses, Flow, FlowHook, InterfaceName};
 use crate::traffic::effects::Budget;
-use crate::traffic::flows::{Wanted, flows as check};
+use crate::traffic::flows::{Found, Wanted, flows as check};
 use crate::traffic::packets::{Ends, Interfaces};
 use crate::traffic::space::NamePattern;
 use crate::traffic::walk::Path;
@@ -21,15 +21,15 @@ pub fn flows(settings: &Settings, against: &str, boot_root: &FilePath) -> Result
     let policy = policy::parse(&sides.policy()?)?;
     let Seen { described, ruleset, gaps, .. } = sides.find(against)?;
     let place = Place::of(settings)?;
-    let provenances = Provenances::of(&sides, settings, &described, &ruleset);
-    let flows = outcomes(&ruleset, &policy.flows, &place, &provenances);
+    let provenances = || Provenances::of(&sides, settings, &described, &ruleset);
+    let flows = outcomes(&ruleset, &policy.flows, &place, provenances);
     Ok(FlowsResult {
         schema: "fwdrift.flows/1".to_owned(),
         host: settings.host.to_string(),
         netns: settings.netns.as_ref().map(|netns| netns.given()),
-        against: described,
-        flows: flows.map_err(PipelineError::Traffic)?,
+        flows,
         gaps: gaps.into_iter().chain(no_flows(&policy.flows)).collect(),
+        against: described,
     })
 }
 
@@ -43,20 +43,27 @@ fn no_flows(flows: &[Flow]) -> Option<Gap> {
     })
 }
 
-/// Each flow's outcome in a ruleset.
-pub(super) fn outcomes(
+/// Each flow's outcome in a ruleset. Who is answerable for rules is asked only if a flow does not hold.
+pub(super) fn outcomes<'p>(
     ruleset: &Ruleset,
     flows: &[Flow],
     place: &Place,
-    provenances: &Provenances<'_>,
-) -> Result<Vec<FlowOutcome>, String> {
+    provenances: impl FnOnce() -> Provenances<'p>,
+) -> Vec<FlowOutcome> {
     if flows.is_empty() {
-        return Ok(Vec::new());
+        return Vec::new();
     }
-    let ruleset = native(ruleset)?;
     let wanted: Vec<Wanted> = flows.iter().map(|flow| wanted(flow, place)).collect();
-    let found = check(&ruleset, &wanted, Budget::default());
-    let texts = texts_of(&ruleset, found.iter().filter_map(|found| found.broken_by.as_ref()));
+    let loaded = native(ruleset);
+    let (ruleset, found) = match &loaded {
+        Ok(native) => (native, check(native, &wanted, Budget::default())),
+        Err(why) => (ruleset, wanted.iter().map(|_| Found::unknown(why)).collect()),
+    };
+    let provenances = match found.iter().all(|found| found.broken_by.is_none()) {
+        true => Provenances::Unknown,
+        false => provenances(),
+    };
+    let texts = texts_of(ruleset, found.iter().filter_map(|found| found.broken_by.as_ref()));
     let outcomes = flows.iter().zip(&wanted).zip(found).map(|((flow, wanted), found)| FlowOutcome {
         name: flow.name.clone(),
         expect: flow.expect,
@@ -69,7 +76,7 @@ pub(super) fn outcomes(
         owner: flow.owner.clone(),
         ticket: flow.ticket.clone(),
     });
-    Ok(outcomes.collect())
+    outcomes.collect()
 }
 
 /// A flow of the policy, on this host.

@@ -1,10 +1,13 @@
 //! Where the host stands: its addresses, and whether it forwards. Decides which way the packets of a flow take.
 
 use super::PipelineError;
+use super::impact::Judges;
 use super::look::open_netns;
 use crate::collect::{self, CollectError};
 use crate::config::Settings;
 use crate::model::Digest;
+use crate::policy::Policy;
+use crate::record::Memory;
 use crate::traffic::packets::Ends;
 use crate::traffic::walk::Path;
 use std::net::IpAddr;
@@ -85,6 +88,32 @@ impl Place {
             IpAddr::V4(address) => within(&ends.v4, u32::from(*address).into()),
             IpAddr::V6(address) => within(&ends.v6, u128::from(*address)),
         })
+    }
+}
+
+/// A policy on this host: what effects and flows are judged by.
+pub(super) struct Judged {
+    pub(super) place: Place,
+    /// Of the policy, and of where the host stands as far as the policy asks for it.
+    pub(super) digest: String,
+}
+
+impl Judged {
+    /// Reads where the host stands, if the policy has flows.
+    pub(super) fn of(settings: &Settings, policy: &Policy, bytes: &[u8]) -> Result<Self, PipelineError> {
+        let place = if policy.flows.is_empty() { Place::default() } else { Place::of(settings)? };
+        let digest = Digest::of([bytes, &place.digest().0]).to_string();
+        Ok(Self { place, digest })
+    }
+
+    /// Whether what is remembered was judged in the same way.
+    pub(super) fn is_of(&self, memory: Option<&Memory>) -> bool {
+        memory.is_some_and(|memory| memory.judged.as_ref() == Some(&self.digest))
+    }
+
+    /// For [`super::impact::assess`].
+    pub(super) fn judges<'a>(&'a self, policy: &'a Policy) -> Judges<'a> {
+        Judges { policy, place: &self.place }
     }
 }
 

@@ -2,14 +2,13 @@
 //! only. Where that cannot be told, nothing is said.
 
 use super::last::{known, remembered};
-use super::look::compared;
 use super::sides::Sides;
+use super::words::compared;
 use crate::baseline::{self, Access, Cache, Located};
 use crate::compare::{Difference, Known};
 use crate::config::Settings;
 use crate::ledger::{Baseline, Repository};
-use crate::model::{Author, Files, Item, Name, Provenance, Ruleset, SideKind, SideRef, TableKey};
-use crate::record::Memory;
+use crate::model::{Author, Change, Files, Item, Name, Provenance, Ruleset, SideKind, SideRef, TableKey};
 use crate::traffic::effects::DeciderRef;
 use std::collections::BTreeMap;
 
@@ -36,7 +35,8 @@ pub(super) struct Approved<'s> {
 pub(super) struct Live<'s> {
     approved: Approved<'s>,
     differences: Vec<Difference>,
-    memory: Option<Memory>,
+    /// The same, with their authors as far as they are known.
+    changes: Vec<Change>,
 }
 
 impl<'s> Provenances<'s> {
@@ -55,12 +55,25 @@ impl<'s> Provenances<'s> {
                 let known = memory.as_ref().map_or_else(Known::default, |memory| known(Some(memory)));
                 let Ok(found) = compared(&approved, ruleset, &known) else { return Self::Unknown };
                 let approved = Approved::new(repository, baseline, &approved);
-                Self::Live(Box::new(Live { approved, differences: found.differences, memory }))
+                let changes = memory.map_or_else(Vec::new, |memory| memory.open);
+                Self::Live(Box::new(Live { approved, differences: found.differences, changes }))
             }
             SideKind::Revision | SideKind::Ledger | SideKind::Boot | SideKind::File | SideKind::Directory => {
                 Self::Unknown
             }
         }
+    }
+
+    /// Of the live side of a look.
+    pub(super) fn of_look(
+        repository: &'s Repository,
+        baseline: &Baseline,
+        approved: &Ruleset,
+        differences: &[Difference],
+        changes: &[Change],
+    ) -> Self {
+        let approved = Approved::new(repository, baseline.clone(), approved);
+        Self::Live(Box::new(Live { approved, differences: differences.to_vec(), changes: changes.to_vec() }))
     }
 
     /// Who is answerable for a rule or a policy.
@@ -98,7 +111,7 @@ impl Live<'_> {
     fn of(&self, of: &DeciderRef) -> Option<Provenance> {
         if let Some(difference) = self.differences.iter().find(|difference| is_of(difference, of)) {
             let id = difference.change.id.clone();
-            let open = self.memory.iter().flat_map(|memory| &memory.open).find(|open| open.id == id);
+            let open = self.changes.iter().find(|open| open.id == id);
             let author = open.map_or_else(Author::default, |open| open.author.clone());
             let time = open.and_then(|open| open.time);
             return Some(Provenance::Drift { id, author: Box::new(author), time });

@@ -120,6 +120,11 @@ impl Found {
         Self { holds: Some(true), direction, packets: Vec::new(), sample: None, broken_by: None }
     }
 
+    /// Nothing could be computed.
+    pub fn unknown(why: &str) -> Self {
+        Self::inconclusive(FlowDirection::Both, format!("not computed: {why}"))
+    }
+
     fn inconclusive(direction: FlowDirection, why: String) -> Self {
         Self { holds: None, direction, packets: vec![why], sample: None, broken_by: None }
     }
@@ -340,6 +345,7 @@ impl Check<'_, '_> {
             .walker
             .bdd
             .exists(told, &|var| dropped.iter().any(|(start, end)| (*start..*end).contains(&var)))?;
+        let told = self.walker.without_needless(told, part.region, &unknown)?;
         let fields = self.walker.space.fields();
         let regions = self.walker.bdd.regions(told, &fields, TOLD)?;
         let kind = self.walker.space.kind();

@@ -172,6 +172,22 @@ impl NamePattern {
     }
 }
 
+/// What follows it in the text of a free word, [`HIDDEN_LENGTH`] characters, tells apart what people would call the
+/// same: the tokens of two rules with the same limit. It is not shown.
+pub const HIDDEN: char = '\u{1f}';
+/// Characters after [`HIDDEN`].
+pub const HIDDEN_LENGTH: usize = 6;
+
+/// A text without its hidden parts.
+fn shown(text: &str) -> String {
+    let mut parts = text.split(HIDDEN);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.extend(part.chars().skip(HIDDEN_LENGTH));
+    }
+    out
+}
+
 /// The variables of one kind of packet.
 #[derive(Debug)]
 pub struct Space {
@@ -265,7 +281,7 @@ impl Space {
     /// What has no model, as bits: the same text is the same thing, also in the other ruleset.
     pub fn free(&mut self, text: &str, width: u32) -> Vec<Bit> {
         if width <= 128 {
-            return self.bits(Key::Free(text.to_owned()), text, width, Nature::Free);
+            return self.bits(Key::Free(text.to_owned()), &shown(text), width, Nature::Free);
         }
         let mut bits = self.free(text, 128);
         for part in 1..width.div_ceil(128) {

@@ -153,6 +153,25 @@ impl<'s> Walker<'s> {
         self.bdd.minus(valid, answer_to_nothing)
     }
 
+    /// The same part of `whole`, without a word about those variables (ranges, the end excluded) that do not matter to
+    /// it: what is outside of `whole` does not count.
+    pub fn without_needless(
+        &mut self,
+        part: Node,
+        whole: Node,
+        words: &[(Var, Var)],
+    ) -> Result<Node, Exhausted> {
+        let inside = self.bdd.and(part, whole)?;
+        let mut part = part;
+        for (start, end) in words {
+            let broader = self.bdd.exists(part, &|var| (*start..*end).contains(&var))?;
+            if self.bdd.and(broader, whole)? == inside {
+                part = broader;
+            }
+        }
+        Ok(part)
+    }
+
     /// Follows a region of packets through all hooks of a way.
     pub fn follow(&mut self, program: &Program, way: Way, region: Node) -> Result<Outcome, WalkError> {
         let mut outcome = Outcome { through: self.beginning(region)?, pieces: Vec::new() };

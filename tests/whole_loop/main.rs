@@ -25,3 +25,4 @@ mod record;
 mod record_survives;
 mod save_restore;
 mod support;
+mod traffic;
