@@ -424,7 +424,7 @@ fn ten_thousand_rules_are_judged_in_about_a_second() {
     assert_eq!(report.unjudged, Vec::<String>::new());
     assert_eq!(of(LintCode::Shadowed), 1_000);
     // Without optimisation it is some twenty times slower.
-    assert!(took.as_secs() < if cfg!(debug_assertions) { 60 } else { 4 }, "{took:?}");
+    assert!(took.as_secs() < if cfg!(debug_assertions) { 60 } else { 10 }, "{took:?}");
     eprintln!("{} findings in {took:?}", report.findings.len());
 }
 
