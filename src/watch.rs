@@ -15,6 +15,7 @@ use crate::model::{EventKind, Gap, LedgerEntry};
 use crate::pipeline::{self, Beside, Kept, PipelineError, Recorded};
 use crate::service::{Order, Service};
 use crate::sys;
+use crate::sys::usage::processor_time;
 use ear::Ear;
 use pace::Pace;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -180,7 +181,7 @@ impl Watch {
     }
 
     fn follow_now(&mut self, report: &mut dyn Report, poll: bool) {
-        let start = Instant::now();
+        let before = processor_time();
         match self.turn(poll) {
             Ok(recorded) => {
                 self.retry = RETRY.0;
@@ -193,7 +194,7 @@ impl Watch {
                 self.retry = (self.retry * 2).min(RETRY.1);
             }
         }
-        self.pace.looked(start, Instant::now());
+        self.pace.looked(processor_time().saturating_sub(before), Instant::now());
     }
 
     fn turn(&mut self, poll: bool) -> Result<Recorded, PipelineError> {

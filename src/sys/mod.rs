@@ -7,3 +7,4 @@ pub mod memory;
 pub mod multicast;
 pub mod netns;
 pub mod socket;
+pub mod usage;

@@ -72,10 +72,11 @@ impl Pace {
         self.last.len() == BUSY.0 && last.duration_since(*first) < BUSY.1
     }
 
-    /// What waited was looked at, from `start` to `end`.
-    pub fn looked(&mut self, start: Instant, end: Instant) {
+    /// What waited was looked at; that took `work` of processor time, and was over at `end`. On a busy machine a look
+    /// takes longer, and costs no more.
+    pub fn looked(&mut self, work: Duration, end: Instant) {
         let earned = end.saturating_duration_since(self.counted).as_secs_f64() * SHARE;
-        self.spent = end.saturating_duration_since(start).as_secs_f64();
+        self.spent = work.as_secs_f64();
         self.budget = (self.budget + earned).min(BURST.as_secs_f64()) - self.spent;
         self.counted = end;
         self.first = None;
@@ -97,7 +98,7 @@ mod tests {
         assert_eq!(pace.due(), None);
         pace.arrived(now);
         assert_eq!(pace.due(), Some(now + QUIET));
-        pace.looked(now + QUIET, now + ms(40));
+        pace.looked(now + ms(40) - (now + QUIET), now + ms(40));
         assert_eq!(pace.due(), None);
     }
 
@@ -111,7 +112,7 @@ mod tests {
         assert_eq!(pace.due(), Some(now + ms(16) + QUIET));
         pace.arrived(now + ms(18));
         assert_eq!(pace.due(), Some(now + ms(18) + LULL.0));
-        pace.looked(now + ms(50), now + ms(70));
+        pace.looked(now + ms(70) - (now + ms(50)), now + ms(70));
         assert_eq!(pace.due(), None);
     }
 
@@ -134,7 +135,10 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::new(start);
         churn(&mut pace, start, start + Duration::from_secs(10), ms(50));
-        pace.looked(start + Duration::from_secs(10), start + Duration::from_secs(10));
+        pace.looked(
+            start + Duration::from_secs(10) - (start + Duration::from_secs(10)),
+            start + Duration::from_secs(10),
+        );
         let now = start + Duration::from_secs(20);
         for step in 0..10 {
             pace.arrived(now + ms(10) * step);
@@ -151,13 +155,13 @@ mod tests {
         let start = Instant::now();
         let (mut pace, end) = (Pace::new(start), start + Duration::from_secs(60));
         churn(&mut pace, start, end, ms(20));
-        pace.looked(end, end + ms(20));
+        pace.looked(end + ms(20) - (end), end + ms(20));
         let later = end + Duration::from_secs(2);
         for step in 0..5 {
             let now = later + ms(300) * step;
             pace.arrived(now);
             assert_eq!(pace.due(), Some(now + QUIET));
-            pace.looked(now + QUIET, now + ms(30));
+            pace.looked(now + ms(30) - (now + QUIET), now + ms(30));
         }
     }
 
@@ -174,7 +178,7 @@ mod tests {
             pace.arrived(next);
             next += every;
             if let Some(due) = pace.due().map(|due| due.max(free)).filter(|due| *due < next) {
-                pace.looked(due, due + ms(20));
+                pace.looked(due + ms(20) - (due), due + ms(20));
                 (free, worked) = (due + ms(20), worked + ms(20));
             }
         }
@@ -188,7 +192,7 @@ mod tests {
         for _ in 0..100 {
             pace.arrived(now);
             assert_eq!(pace.due(), Some(now + QUIET));
-            pace.looked(now + QUIET, now + QUIET + ms(25));
+            pace.looked(now + QUIET + ms(25) - (now + QUIET), now + QUIET + ms(25));
             now += ms(150);
         }
     }

@@ -101,7 +101,7 @@ fn a_limit_is_told_as_iptables_prints_it() {
     {
         let info = [&average.to_ne_bytes()[..], &5u32.to_ne_bytes(), &[0; 32]].concat();
         let lowered = lowered(Family::Ip, Kind::Ip4, &[(b"match", b"limit", 0, &info), REJECT]);
-        let start = format!("limit: avg {text} burst 5 (in chain c0, ");
+        let start = format!("limit: avg {text} burst 5 (in chain c0)");
         assert!(
             lowered.free_words().iter().any(|word| word.starts_with(&start)),
             "{:?}",
