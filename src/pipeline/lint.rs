@@ -45,7 +45,8 @@ pub fn lint(settings: &Settings, side: &str, boot_root: &Path) -> Result<LintRes
     let texts = decode::decode(&ruleset, &items(&ruleset, &report.findings))?;
     let mut telling =
         Telling { ruleset: &ruleset, files: &files, side: &described, texts, chains: HashMap::new() };
-    let findings = report.findings.iter().map(|found| telling.tell(found)).collect();
+    let mut findings: Vec<LintFinding> = report.findings.iter().map(|found| telling.tell(found)).collect();
+    number(&mut findings);
     Ok(LintResult {
         schema: "fwdrift.lint/1".to_owned(),
         host: settings.host.to_string(),
@@ -54,6 +55,19 @@ pub fn lint(settings: &Settings, side: &str, boot_root: &Path) -> Result<LintRes
         findings,
         gaps,
     })
+}
+
+/// Tells apart what is there several times in one chain.
+fn number(findings: &mut [LintFinding]) {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for finding in findings {
+        let times = seen.entry(finding.fingerprint.clone()).or_default();
+        *times += 1;
+        if *times > 1 {
+            let parts = [finding.fingerprint.as_bytes(), &times.to_le_bytes()];
+            finding.fingerprint = Digest::of(parts).to_string()[..16].to_owned();
+        }
+    }
 }
 
 fn unjudged(reason: String) -> Gap {

@@ -103,6 +103,18 @@ fn a_file_is_judged_without_a_repository_and_has_its_own_lines() {
 }
 
 #[test]
+fn two_equal_findings_have_two_fingerprints() {
+    let host = Host::bare();
+    let file = host
+        .file("rules.nft", &DEAD.replace("tcp dport 3306 accept", "tcp dport 22 drop\ntcp dport 22 drop"));
+    let result = lint(&host, &file, 1);
+    let all = result["findings"].as_array().unwrap().iter();
+    let all: std::collections::BTreeSet<&str> =
+        all.map(|finding| finding["fingerprint"].as_str().unwrap()).collect();
+    assert_eq!(all.len(), result["findings"].as_array().unwrap().len(), "{result:#}");
+}
+
+#[test]
 fn rules_of_iptables_legacy_are_judged_in_their_own_words() {
     let host = Host::bare();
     host.sh("iptables-legacy -P INPUT DROP; iptables-legacy -A INPUT -p tcp --dport 22 -j ACCEPT

@@ -49,7 +49,7 @@ impl OfKind<'_, '_> {
         if came.is_false() || !self.is_about_addresses(came) {
             return Ok(());
         }
-        let surprising = self.from_outside(way, at)?;
+        let surprising = self.strangers(way, at)?;
         let takers = self.takers(way, at, place, came, TAKERS)?;
         for (taker, taken) in takers.found {
             if self.rule(chain, taker).and_then(verdict) != Some(Verdict::Accept) {
@@ -79,8 +79,8 @@ impl OfKind<'_, '_> {
             .any(|word| support.range(word.start..word.start + word.width).next().is_some())
     }
 
-    /// New connections, but for those of the host with itself.
-    fn from_outside(&mut self, way: usize, at: usize) -> Result<Node, WalkError> {
+    /// New connections, but for those of the host with itself: those of strangers.
+    fn strangers(&mut self, way: usize, at: usize) -> Result<Node, WalkError> {
         let (on, hook) = (self.ways[way][at].way, self.ways[way][at].hook);
         let mut packets = self.new_packets()?;
         for side in [Side::In, Side::Out] {

@@ -1,6 +1,6 @@
-//! What a rule does besides deciding: to count, to log, to change a packet.
+//! What the bytes of a rule say beyond its steps: what it does besides deciding, which sets it asks.
 
-use crate::model::Name;
+use crate::model::{Name, Rule, Table};
 use crate::netlink::Attrs;
 use crate::netlink::nft::{expr, object};
 use crate::normalise::expressions;
@@ -60,7 +60,7 @@ fn of_expression(expression: Attrs<'_>) -> Beside {
 }
 
 /// The sets and maps that a rule asks, as far as it asks whether something is in them.
-pub fn asked_sets(rule_attrs: &[u8]) -> impl Iterator<Item = Name> {
+fn asked_sets(rule_attrs: &[u8]) -> impl Iterator<Item = Name> {
     /// `NFTA_LOOKUP_FLAGS`, `NFT_LOOKUP_F_INV`.
     const FLAGS: u16 = 5;
     const INVERTED: u32 = 1;
@@ -84,5 +84,30 @@ pub fn uses_ipset(rule_attrs: &[u8]) -> bool {
     expressions(rule_attrs).any(|expression| {
         let data = expression.find(expr::DATA).map_or(Attrs(&[]), |data| data.nested());
         data.find(expr::XT_NAME).is_some_and(|name| matches!(name.string(), b"set" | b"SET"))
+    })
+}
+
+/// The named sets without elements in which a rule looks for a packet.
+pub fn empty_sets(table: &Table, rule: &Rule) -> Vec<Name> {
+    let is_empty = |name: &Name| table.sets.get(name).is_some_and(|set| set.elements.is_empty());
+    asked_sets(&rule.attrs).filter(is_empty).collect()
+}
+
+/// Whether elements come and go by themselves.
+pub fn is_filled(table: &Table, name: &Name) -> bool {
+    use crate::netlink::nft::set::F_TIMEOUT;
+    table.sets.get(name).is_some_and(|set| set.is_dynamic() || set.flags & F_TIMEOUT != 0)
+}
+
+/// Whether the verdict of a rule is `accept`.
+pub fn accepts(rule: &Rule) -> bool {
+    /// `NF_ACCEPT`.
+    const ACCEPT: u32 = 1;
+    expressions(&rule.attrs).any(|expression| {
+        let data = expression.find(expr::DATA).and_then(|data| data.nested().find(expr::IMMEDIATE_DATA));
+        let verdict = data.and_then(|data| data.nested().find(expr::DATA_VERDICT));
+        let code = verdict.and_then(|verdict| verdict.nested().find(expr::VERDICT_CODE));
+        expression.find(expr::NAME).is_some_and(|name| name.string() == b"immediate")
+            && code.and_then(|code| code.be32()) == Some(ACCEPT)
     })
 }

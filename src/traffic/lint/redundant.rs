@@ -6,10 +6,10 @@
 
 use super::beside::{Beside, beside};
 use super::sight::{OfKind, verdict};
-use crate::traffic::bdd::{Bit, Exhausted, Node};
-use crate::traffic::program::{Chain, ChainId, ChainKind, Hook, Step, Verdict};
+use crate::traffic::bdd::{Bit, Exhausted, Node, Var};
+use crate::traffic::program::{Chain, ChainId, ChainKind, Hook, Program, Step, Verdict};
 use crate::traffic::walk::{Caller, Returns, WalkError, Way};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 /// Rules that are asked, in all, who decides in another one's place.
@@ -50,7 +50,11 @@ impl Fates {
 
 /// Fates from each rule of a chain on, by what follows the chain.
 #[derive(Default)]
-struct Known(HashMap<(ChainId, Fates, Way, Hook), Rc<Vec<Fates>>>);
+struct Known {
+    fates: HashMap<(ChainId, Fates, Way, Hook), Rc<Vec<Fates>>>,
+    /// The variables that some rule changes: what is asked of the others holds before and after.
+    changing: HashSet<Var>,
+}
 
 /// Where the fates of a rule's packets are computed.
 #[derive(Clone, Copy)]
@@ -68,7 +72,8 @@ struct Around {
 impl OfKind<'_, '_> {
     /// For each rule that decides: whether it is needed, and if not what decides in its place.
     pub(super) fn judge_redundant(&mut self) -> Result<(), WalkError> {
-        let mut known = Known::default();
+        let changing = changing(self.program);
+        let mut known = Known { changing, ..Known::default() };
         let mut left = ASKED;
         for way in 0..self.ways.len() {
             let mut children: HashMap<usize, Vec<usize>> = HashMap::new();
@@ -99,7 +104,9 @@ impl OfKind<'_, '_> {
                         Returns::Back => fates[caller.rule + 1],
                         Returns::Past => after_it,
                     };
-                    after.insert(child, follows);
+                    let entered = self.ways[way][child].entered.clone();
+                    let entered = self.walker.joined(&entered)?;
+                    after.insert(child, self.only(&known, follows, entered)?);
                 }
             }
         }
@@ -226,7 +233,7 @@ impl OfKind<'_, '_> {
         depth: usize,
     ) -> Result<Rc<Vec<Fates>>, WalkError> {
         let key = (id, after, way, hook);
-        if let Some(fates) = known.0.get(&key) {
+        if let Some(fates) = known.fates.get(&key) {
             return Ok(Rc::clone(fates));
         }
         let program = self.program;
@@ -248,13 +255,17 @@ impl OfKind<'_, '_> {
         }
         fates.reverse();
         let fates = Rc::new(fates);
-        known.0.insert(key, Rc::clone(&fates));
+        known.fates.insert(key, Rc::clone(&fates));
         Ok(fates)
     }
 
     /// What a rule does besides deciding; to count is something only for a rule that is there for nothing else.
     fn beside_of(&self, chain: &Chain, place: usize) -> Beside {
-        let leads = |step: &Step| matches!(step, Step::Verdict(_) | Step::Branch(_));
+        let leads = |step: &Step| match step {
+            Step::Verdict(verdict) => *verdict != Verdict::Continue,
+            Step::Branch(_) => true,
+            Step::Test(_) | Step::Set(_) | Step::Translate(_) => false,
+        };
         match beside(self.bytes(chain, place)) {
             Beside::Counts if chain.rules.get(place).is_some_and(|rule| rule.steps.iter().any(leads)) => {
                 Beside::Nothing
@@ -272,6 +283,13 @@ impl OfKind<'_, '_> {
         match step {
             Step::Test(test) => {
                 let inside = self.walker.passing(test, way, hook)?;
+                let leads = |step: &Step| matches!(step, Step::Verdict(Verdict::Jump(_) | Verdict::Goto(_)));
+                let mut around = around;
+                if rest.iter().any(leads) {
+                    // A chain is followed only for the packets that get there: most of what comes after is not theirs.
+                    around.next = self.only(known, next, inside)?;
+                    around.after = self.only(known, around.after, inside)?;
+                }
                 let then = self.of_steps(known, rest, around)?;
                 Ok(then.each(next, |then, otherwise| self.walker.bdd.ite(inside, then, otherwise))?)
             }
@@ -299,6 +317,12 @@ impl OfKind<'_, '_> {
         }
     }
 
+    /// The fates of only some packets, whatever is changed about them; nothing right is said of others.
+    fn only(&mut self, known: &Known, fates: Fates, packets: Node) -> Result<Fates, WalkError> {
+        let packets = self.walker.bdd.exists(packets, &|var| known.changing.contains(&var))?;
+        Ok(fates.each(fates, |fates, _| self.walker.bdd.and(fates, packets))?)
+    }
+
     fn of_verdict(
         &mut self,
         known: &mut Known,
@@ -322,6 +346,28 @@ impl OfKind<'_, '_> {
             Verdict::Goto(chain) => self.fates(known, chain, after, (way, hook), depth + 1)?[0],
         })
     }
+}
+
+/// The variables that rules change.
+fn changing(program: &Program) -> HashSet<Var> {
+    fn in_steps(steps: &[Step], found: &mut HashSet<Var>) {
+        for step in steps {
+            match step {
+                Step::Set(changes) | Step::Translate(changes) => {
+                    found.extend(changes.iter().map(|(var, _)| *var))
+                }
+                Step::Branch(alternatives) => {
+                    alternatives.iter().for_each(|(_, steps)| in_steps(steps, found))
+                }
+                Step::Test(_) | Step::Verdict(_) => {}
+            }
+        }
+    }
+    let mut found = HashSet::new();
+    for rule in program.chains().flat_map(|(_, chain)| &chain.rules) {
+        in_steps(&rule.steps, &mut found);
+    }
+    found
 }
 
 fn acted_on(fates: Fates, beside: Beside) -> Fates {

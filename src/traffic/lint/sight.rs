@@ -1,6 +1,6 @@
 //! What was seen of each rule, by all kinds of packets on all ways; and what follows from it.
 
-use super::beside::{Beside, asked_sets, beside, uses_ipset};
+use super::beside::{Beside, accepts, beside, empty_sets, is_filled, uses_ipset};
 use super::{Found, Known, RuleRef, interfaces, rules};
 use crate::model::{self, Item, LintCode, Name, Ruleset, Table, TableKey};
 use crate::traffic::bdd::{Exhausted, Node};
@@ -226,8 +226,8 @@ impl Seen {
             push(LintCode::NoInterface, message, Vec::new(), &[]);
         }
         // A set that somebody fills later makes the rule live.
-        let waits = !empty.is_empty() || uses_ipset(&rule.attrs);
-        if self.met && !self.matches && !self.unjudged && !(waits && !self.death.could) {
+        let waits = !self.death.could && (!empty.is_empty() || uses_ipset(&rule.attrs));
+        if self.met && !self.matches && !self.unjudged && !waits {
             let (code, message, related) = self.dead(at, rule);
             push(code, message, related, &[]);
         }
@@ -302,32 +302,6 @@ impl Seen {
             }
         }
     }
-}
-
-/// The named sets without elements in which a rule looks for a packet.
-fn empty_sets(table: &Table, rule: &model::Rule) -> Vec<Name> {
-    let is_empty = |name: &Name| table.sets.get(name).is_some_and(|set| set.elements.is_empty());
-    asked_sets(&rule.attrs).filter(is_empty).collect()
-}
-
-/// Whether elements come and go by themselves.
-fn is_filled(table: &Table, name: &Name) -> bool {
-    use crate::netlink::nft::set::F_TIMEOUT;
-    table.sets.get(name).is_some_and(|set| set.is_dynamic() || set.flags & F_TIMEOUT != 0)
-}
-
-/// Whether the verdict of a rule is `accept`.
-fn accepts(rule: &model::Rule) -> bool {
-    use crate::netlink::nft::expr;
-    /// `NF_ACCEPT`.
-    const ACCEPT: u32 = 1;
-    crate::normalise::expressions(&rule.attrs).any(|expression| {
-        let data = expression.find(expr::DATA).and_then(|data| data.nested().find(expr::IMMEDIATE_DATA));
-        let verdict = data.and_then(|data| data.nested().find(expr::DATA_VERDICT));
-        let code = verdict.and_then(|verdict| verdict.nested().find(expr::VERDICT_CODE));
-        expression.find(expr::NAME).is_some_and(|name| name.string() == b"immediate")
-            && code.and_then(|code| code.be32()) == Some(ACCEPT)
-    })
 }
 
 /// What a rule decides about each packet that fulfils its conditions; none if that is nothing, or depends on more.
