@@ -8,6 +8,7 @@ mod chains;
 mod nodes;
 mod record;
 mod rewrite;
+mod stretch;
 mod way;
 
 pub(super) use nodes::literals_of;
@@ -80,7 +81,7 @@ pub struct Piece {
     pub rule: Option<(ChainId, usize)>,
     /// What became of them.
     pub fate: Fate,
-    /// Which packets.
+    /// Which packets; those of an earlier piece of the same base chain are decided there (see `stretch`).
     pub packets: Node,
 }
 

@@ -6,6 +6,7 @@ use super::super::space::{Key, NamePattern, Side};
 use super::nodes::At;
 use super::record::{Arrival, Caller, Returns};
 use super::rewrite::Rewrite;
+use super::stretch;
 use super::way::Way;
 use super::{Fate, Met, Piece, State, WalkError, Walker};
 
@@ -13,16 +14,16 @@ use super::{Fate, Met, Piece, State, WalkError, Walker};
 const DEEPEST: usize = 16;
 
 /// What happens in one base chain.
-struct Visit<'p> {
+pub(super) struct Visit<'p> {
     program: &'p Program,
-    way: Way,
-    base: ChainId,
-    hook: Hook,
+    pub(super) way: Way,
+    pub(super) base: ChainId,
+    pub(super) hook: Hook,
     /// Packets of connections that exist: a nat chain translates them as it did their first one, and does not ask
     /// its rules whether to drop them.
     translates_only: bool,
-    accepted: Vec<State>,
-    pieces: Vec<Piece>,
+    pub(super) accepted: Vec<State>,
+    pub(super) pieces: Vec<Piece>,
     /// The passage that is being recorded, if one is.
     passage: Option<usize>,
 }
@@ -192,10 +193,18 @@ impl Walker<'_> {
         visit.passage =
             self.record_passage(id, (visit.way, visit.hook), visit.translates_only, from, &states);
         let mut out = Vec::new();
-        for (number, rule) in chain.rules.iter().enumerate() {
-            if states.is_empty() {
-                break;
+        // A record, and those who ask for each rule on the way, want to know of each rule by itself.
+        let by_rule = visit.passage.is_some() || self.met.is_some() || visit.translates_only;
+        let mut number = 0;
+        while let Some(rule) = chain.rules.get(number).filter(|_| !states.is_empty()) {
+            let length = if by_rule { 0 } else { stretch::length(&chain.rules[number..]) };
+            if length >= stretch::LONG {
+                let rules = &chain.rules[number..number + length];
+                states = self.stretch(visit, (id, number), rules, states)?;
+                number += length;
+                continue;
             }
+            number += 1;
             let reached = if visit.passage.is_some() { states.clone() } else { Vec::new() };
             if rule.steps.is_empty() || self.misses(&rule.steps, &states, visit)? {
                 let about = if rule.steps.is_empty() { &states[..] } else { &[] };
@@ -204,7 +213,7 @@ impl Walker<'_> {
                 continue;
             }
             let mut next = Next::default();
-            let place = Place { chain: id, rule: number, depth };
+            let place = Place { chain: id, rule: number - 1, depth };
             for state in states {
                 self.steps(visit, place, &rule.steps, state, &mut next)?;
             }
@@ -341,7 +350,7 @@ impl Walker<'_> {
         Ok(())
     }
 
-    fn decide(
+    pub(super) fn decide(
         &mut self,
         visit: &mut Visit<'_>,
         rule: Option<(ChainId, usize)>,
@@ -371,7 +380,7 @@ impl Walker<'_> {
     }
 
     /// States with the same changes joined, those without packets left out.
-    fn merged(&mut self, states: Vec<State>) -> Result<Vec<State>, Exhausted> {
+    pub(super) fn merged(&mut self, states: Vec<State>) -> Result<Vec<State>, Exhausted> {
         let mut merged: Vec<State> = Vec::with_capacity(states.len().min(4));
         for state in states.into_iter().filter(|state| !state.packets.is_false()) {
             match merged.iter_mut().find(|known| known.rewrite == state.rewrite) {
