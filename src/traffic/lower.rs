@@ -78,6 +78,7 @@ pub fn lower(ruleset: &Ruleset, other: Option<&Ruleset>, space: &mut Space, comm
         let same_sets = twin.is_some_and(|twin| twin.sets == table.sets && twin.objects == table.objects)
             && same_ipsets(ruleset, other);
         let mut sets = sets::Sets::default();
+        common.rules.reserve(table.rule_count().saturating_sub(common.rules.len()));
         let all = table.chains.iter().chain(&table.anonymous.chains);
         for (name, chain) in all {
             let id = common.id(key, name);

@@ -57,16 +57,14 @@ impl Making<'_> {
         }
         let ends = test.is_never();
         match (self.steps.last_mut(), test) {
-            (Some(Step::Test(Test::Cube(known))), Test::Cube(more)) => {
-                for literal in more {
-                    match known.binary_search_by_key(&literal.0, |known| known.0) {
-                        Ok(at) if known[at].1 == literal.1 => {}
-                        Ok(_) => {
-                            self.steps.push(Step::Test(Test::never()));
-                            return Flow::End;
-                        }
-                        Err(at) => known.insert(at, literal),
-                    }
+            (Some(Step::Test(known @ Test::Cube(_))), Test::Cube(more)) => {
+                let Test::Cube(mut literals) = std::mem::replace(known, Test::ALWAYS) else {
+                    return Flow::On;
+                };
+                literals.extend(more);
+                *known = Test::cube(literals);
+                if known.is_never() {
+                    return Flow::End;
                 }
             }
             (_, test) => self.steps.push(Step::Test(test)),

@@ -36,7 +36,12 @@ impl Walker<'_> {
             return Ok(within);
         }
         match test {
-            Test::Cube(literals) if at.rewrite == Rewrite::NONE => Ok(self.bdd.and_cube(within, literals)?),
+            Test::Cube(literals) if at.rewrite == Rewrite::NONE => {
+                if self.is_excluded(within, literals)? {
+                    return Ok(Node::FALSE);
+                }
+                Ok(self.bdd.and_cube(within, literals)?)
+            }
             Test::Cube(literals) => match self.rewritten(literals, at.rewrite) {
                 Some(literals) => Ok(self.bdd.and_cube(within, &literals)?),
                 None => Ok(Node::FALSE),
