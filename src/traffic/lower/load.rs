@@ -7,7 +7,7 @@ use crate::model::Family;
 use crate::netlink::Attrs;
 use crate::traffic::bdd::Bit;
 use crate::traffic::program::Step;
-use crate::traffic::space::{Base, Key, Kind, Nature, STATES, Side};
+use crate::traffic::space::{Base, Key, Kind, NamePattern, Nature, STATES, Side};
 use crate::traffic::test::Test;
 
 /// Bytes of a name of an interface (`IFNAMSIZ`).
@@ -46,6 +46,12 @@ mod meta {
     pub const OIF: u32 = 5;
     pub const IIFNAME: u32 = 6;
     pub const OIFNAME: u32 = 7;
+    pub const IIFTYPE: u32 = 8;
+    pub const OIFTYPE: u32 = 9;
+    pub const SKUID: u32 = 10;
+    pub const SKGID: u32 = 11;
+    pub const IIFGROUP: u32 = 21;
+    pub const OIFGROUP: u32 = 22;
     pub const NFPROTO: u32 = 15;
     pub const L4PROTO: u32 = 16;
     pub const BRI_IIFNAME: u32 = 17;
@@ -102,7 +108,9 @@ impl Lowering<'_> {
     fn has_transport(&mut self, base: Base, making: &mut Making<'_>) -> Flow {
         match (base, self.space.kind()) {
             (Base::Transport | Base::Inner, Kind::Arp | Kind::Other) => making.test(Test::never()),
-            (Base::Network, Kind::Other) | (Base::Link, _) | (Base::Network, _) => Flow::On,
+            // A packet that is sent has no link header before it leaves (nft_payload.c, `skb_mac_header_was_set`).
+            (Base::Link, _) => making.test(exists(Side::In)),
+            (Base::Network, _) => Flow::On,
             (Base::Transport | Base::Inner, Kind::Ip4 | Kind::Ip6) => {
                 // Only where a rule tells fragments apart: all others see whole packets.
                 let Some(word) = self.space.find(&Key::Header(Base::Network, 51)) else { return Flow::On };
@@ -152,6 +160,13 @@ impl Lowering<'_> {
         Some(match (key, self.space.kind()) {
             // What has no such protocol breaks the rule (nft_meta.c, `NFT_META_L4PROTO`).
             (meta::L4PROTO, Kind::Arp | Kind::Other) => making.test(Test::never()),
+            // So does what has no such interface (`nft_meta_store_iftype`, `nft_meta_store_ifgroup`).
+            (meta::IIFTYPE | meta::IIFGROUP, _) => making.test(exists(Side::In)),
+            (meta::OIFTYPE | meta::OIFGROUP, _) => making.test(exists(Side::Out)),
+            // And what has no socket: a packet on its way through has none.
+            (meta::SKUID | meta::SKGID, _) => {
+                making.test(Test::any([exists(Side::In).negated(), exists(Side::Out).negated()]))
+            }
             _ => Flow::On,
         })
     }
@@ -189,6 +204,8 @@ impl Lowering<'_> {
         }
         let direction = data.find(attr::CT_DIRECTION).and_then(|attr| attr.payload.first().copied());
         let target = data.find(attr::DREG)?.be32()?;
+        // All but the state breaks the rule where there is no connection (nft_ct.c, `nft_ct_get_eval`).
+        let exists = if key == ct::STATE { Test::ALWAYS } else { self.has_connection() };
         let cells = match key {
             ct::STATE => host_order(&self.state_bits()),
             ct::DIRECTION => {
@@ -210,7 +227,13 @@ impl Lowering<'_> {
             key => host_order(&self.space.ct(key, direction)?),
         };
         making.registers.store(target, &cells)?;
-        Some(Flow::On)
+        Some(making.test(exists))
+    }
+
+    /// The packet is neither invalid nor untracked.
+    pub(super) fn has_connection(&self) -> Test {
+        let none = ["invalid", "untracked"].iter();
+        Test::Cube(none.filter_map(|name| Some((self.space.state(name)?, false))).collect())
     }
 
     /// The register that `ct state` loads: one bit for each state.
@@ -290,6 +313,11 @@ impl Lowering<'_> {
         making.registers.store(target, &wire_order(&value))?;
         Some(making.test(Test::all(exists.into_iter().map(Test::bit))))
     }
+}
+
+/// The packet has an interface of this side, and that is known where the rule is.
+fn exists(side: Side) -> Test {
+    Test::Interface(side, NamePattern::exact(b"")).negated()
 }
 
 /// Bits that are written over others.
