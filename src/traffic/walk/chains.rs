@@ -1,13 +1,15 @@
 //! Packets in the rules of chains: the order of nf_tables (net/netfilter/nf_tables_core.c, `nft_do_chain`).
 
-use super::super::bdd::{Bit, Exhausted, Node};
+use super::super::bdd::{Bit, Exhausted, Node, Var};
 use super::super::program::{BaseChain, ChainId, ChainKind, Hook, Program, Step, Verdict};
-use super::super::space::{Key, NamePattern, Side};
+use super::super::space::{Key, Kind, NamePattern, STATES, Side};
 use super::nodes::At;
 use super::rewrite::Rewrite;
 use super::way::Way;
 use super::{Fate, Met, Piece, State, WalkError, Walker};
 
+/// No bit of a packet: set while it is at the hook where a nat chain has translated it.
+const TRANSLATED: Var = Var::MAX - 1;
 /// `NFT_JUMP_STACK_SIZE`.
 const DEEPEST: usize = 16;
 
@@ -68,6 +70,48 @@ impl Walker<'_> {
         }
         states.retain(|state| !state.packets.is_false());
         Ok(states)
+    }
+
+    /// Packets as chains see them that come before conntrack: of no connection.
+    pub(super) fn before_conntrack(&mut self, states: Vec<State>) -> Result<Vec<State>, Exhausted> {
+        let none: Vec<(Var, Bit)> = STATES
+            .iter()
+            .filter_map(|(name, _)| Some((self.space.state(name)?, Bit::Const(*name == "invalid"))))
+            .collect();
+        let change = |state: State| State { rewrite: self.rewrites.then(state.rewrite, &none), ..state };
+        let states = states.into_iter().map(change).collect();
+        self.merged(states)
+    }
+
+    /// The same packets when conntrack has looked at them; not at those that are not to be tracked.
+    pub(super) fn after_conntrack(&mut self, states: Vec<State>) -> Result<Vec<State>, Exhausted> {
+        let space = &*self.space;
+        let untracked = space.state("untracked");
+        let of_connection = |var| {
+            let word = space.word_of(var).map(|word| &word.key);
+            matches!(word, Some(Key::State | Key::Ct(_, None)))
+        };
+        let rewrites = &mut self.rewrites;
+        let change = |state: State| match untracked.map(|var| rewrites.of(state.rewrite, var)) {
+            Some(Bit::Const(true)) => state,
+            _ => State { rewrite: rewrites.without(state.rewrite, of_connection), ..state },
+        };
+        let states = states.into_iter().map(change).collect();
+        self.merged(states)
+    }
+
+    /// Whether a nat chain of this hook translated it.
+    pub(super) fn is_translated(&self, state: State) -> bool {
+        self.rewrites.of(state.rewrite, TRANSLATED) == Bit::Const(true)
+    }
+
+    /// Those that were translated, for the next chain that is no nat chain.
+    pub(super) fn translated(&mut self, states: &mut Vec<State>) -> Vec<State> {
+        let rewrites = &mut self.rewrites;
+        let states = states.drain(..);
+        states
+            .map(|state| State { rewrite: rewrites.without(state.rewrite, |var| var == TRANSLATED), ..state })
+            .collect()
     }
 
     /// What gets through one base chain. Decisions are added to `pieces`.
@@ -146,7 +190,16 @@ impl Walker<'_> {
         let direction = self.space.find(&Key::Direction).map(|word| word.start);
         let mut old: Vec<_> = vec![(established, true)];
         old.extend(direction.map(|var| (var, false)));
-        let new = self.bdd.literal(new, true)?;
+        let mut new = self.bdd.literal(new, true)?;
+        if let Some(related) = word("related") {
+            // An expected connection begins as any other; an error is translated as what it is about.
+            let icmp: &[u8] = if self.space.kind() == Kind::Ip6 { &[58] } else { &[1] };
+            let protocol = self.space.protocol();
+            let icmp = self.bdd.equals(&protocol, icmp)?;
+            let related = self.bdd.literal(related, true)?;
+            let expected = self.bdd.minus(related, icmp)?;
+            new = self.bdd.or(new, expected)?;
+        }
         let old = self.bdd.cube(&old)?;
         let (first, rest) = self.split(states, new)?;
         let (known, others) = self.split(rest, old)?;
@@ -236,8 +289,10 @@ impl Walker<'_> {
                         return Ok(());
                     }
                 }
-                Step::Set(changes) | Step::Translate(changes) => {
+                Step::Set(changes) => state.rewrite = self.rewrites.then(state.rewrite, changes),
+                Step::Translate(changes) => {
                     state.rewrite = self.rewrites.then(state.rewrite, changes);
+                    state.rewrite = self.rewrites.then(state.rewrite, &[(TRANSLATED, Bit::Const(true))]);
                 }
                 Step::Branch(alternatives) => {
                     return self.branch(visit, place, alternatives, state, next);
@@ -351,7 +406,7 @@ impl Walker<'_> {
     }
 
     /// States with the same changes joined, those without packets left out.
-    fn merged(&mut self, states: Vec<State>) -> Result<Vec<State>, Exhausted> {
+    pub(super) fn merged(&mut self, states: Vec<State>) -> Result<Vec<State>, Exhausted> {
         let mut merged: Vec<State> = Vec::with_capacity(states.len().min(4));
         for state in states.into_iter().filter(|state| !state.packets.is_false()) {
             match merged.iter_mut().find(|known| known.rewrite == state.rewrite) {
