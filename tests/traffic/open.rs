@@ -1,0 +1,1 @@
+//! The open collection of rulesets that nobody on the project wrote.
