@@ -9,16 +9,18 @@ use crate::kernel::{self, Lab, Packet, Path, Seen};
 use crate::naive::{self, End, Walked};
 use crate::sampling::{self, Dice, Wanted};
 use fwdrift::model::Ruleset;
-use fwdrift::traffic::bdd::{Node, Var};
+use fwdrift::traffic::bdd::{Bit, Node, Var};
 use fwdrift::traffic::evaluate;
 use fwdrift::traffic::lower::{Common, lower};
-use fwdrift::traffic::program::{Hook, Program};
+use fwdrift::traffic::program::{Chain, ChainId, Hook, Program, Step, Verdict};
 use fwdrift::traffic::space::{Base, Key, Kind, Space};
+use fwdrift::traffic::test::{Part, Test};
 use fwdrift::traffic::walk::{Fate, Walker};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::ops::Range;
 
 const PATHS: [Path; 3] = [Path::Input, Path::Forward, Path::Output];
 /// Nodes of one ruleset's packet sets.
@@ -220,9 +222,6 @@ fn said(
     fillings: u64,
 ) -> Result<Said, String> {
     let of = concrete(side.walker.space, &Asked::new(lab, path, packet));
-    if let Some(why) = of.outside {
-        return Ok(Said::Outside(why.to_owned()));
-    }
     let space = &*side.walker.space;
     let redirects = space.find(&Key::Free("address of redirect".to_owned())).is_some();
     if redirects && !has_address_of_scope(packet) {
@@ -280,11 +279,56 @@ fn fill(packet: &mut evaluate::Packet, unknown: &[Var], filling: u64) {
 /// A router takes one hop off between the two; the engine knows one number.
 fn asks_hops_before_routing(space: &Space, program: &Program, path: Path) -> bool {
     let bit = if space.kind() == Kind::Ip4 { 64 } else { 56 };
-    let asks = space.find(&Key::Header(Base::Network, bit)).is_some() && path == Path::Forward;
-    asks && program.chains().any(|(_, chain)| {
+    let Some(word) = space.find(&Key::Header(Base::Network, bit)).filter(|_| path == Path::Forward) else {
+        return false;
+    };
+    let hops = word.start..word.start + word.width;
+    let before = |chain: &Chain| {
         chain.base.as_ref().is_some_and(|base| matches!(base.hook, Hook::Ingress | Hook::Prerouting))
-            && !chain.rules.is_empty()
-    })
+    };
+    let mut ahead: Vec<ChainId> =
+        program.chains().filter(|(_, chain)| before(chain)).map(|(id, _)| id).collect();
+    let mut at = 0;
+    while let Some(chain) = ahead.get(at).map(|id| program.chain(*id)) {
+        at += 1;
+        let rules = chain.iter().flat_map(|chain| &chain.rules);
+        let mut steps: Vec<&Step> = rules.flat_map(|rule| &rule.steps).collect();
+        while let Some(step) = steps.pop() {
+            let tested = match step {
+                Step::Test(test) => reads(test, &hops),
+                Step::Set(changes) | Step::Translate(changes) => {
+                    changes.iter().any(|(var, _)| hops.contains(var))
+                }
+                Step::Branch(branches) => {
+                    steps.extend(branches.iter().flat_map(|(_, steps)| steps));
+                    branches.iter().any(|(test, _)| reads(test, &hops))
+                }
+                Step::Verdict(Verdict::Jump(to) | Verdict::Goto(to)) if !ahead.contains(to) => {
+                    ahead.push(*to);
+                    false
+                }
+                Step::Verdict(_) => false,
+            };
+            if tested {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+fn reads(test: &Test, vars: &Range<Var>) -> bool {
+    let of_bits = |bits: &[Bit]| {
+        bits.iter().any(|bit| matches!(bit, Bit::Var(var) | Bit::NotVar(var) if vars.contains(var)))
+    };
+    match test {
+        Test::Cube(literals) => literals.iter().any(|(var, _)| vars.contains(var)),
+        Test::In(word, _) => of_bits(word),
+        Test::Interface(..) => false,
+        Test::Member(parts, _) => parts.iter().any(|part| matches!(part, Part::Bits(word) if of_bits(word))),
+        Test::Not(test) => reads(test, vars),
+        Test::All(tests) | Test::Any(tests) => tests.iter().any(|test| reads(test, vars)),
+    }
 }
 
 /// How many packets a run asks about.

@@ -103,3 +103,19 @@ fn names_of_interfaces_that_are_not_there_are_empty() {
         chain("postrouting", 0, "iifname \"eth0\" accept\noifname \"eth0\" udp dport 1-100 accept"),
     ]));
 }
+
+#[test]
+fn an_error_belongs_to_the_connection_that_it_is_about() {
+    check(&table(&[
+        chain(
+            "input",
+            0,
+            "ct protocol udp accept\nct original ip saddr 10.0.0.0/8 accept\nct direction reply tcp dport 80 accept",
+        ),
+        chain(
+            "forward",
+            0,
+            "ct protocol icmp accept\nmeta l4proto udp ct reply proto-dst 53 accept\nmeta l4proto tcp ct original proto-src 1-1024 accept",
+        ),
+    ]));
+}

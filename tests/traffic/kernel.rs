@@ -25,6 +25,7 @@ use record::{Place, Sightings};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap};
 use wire::Flaw;
+pub use wire::is_error;
 use wires::{Routing, Wires};
 
 /// Packets sent between two readings of the sets: fewer than the smallest conntrack table holds.

@@ -7,6 +7,7 @@ use crate::kernel;
 use fwdrift::traffic::bdd::Bit;
 use fwdrift::traffic::evaluate::Packet;
 use fwdrift::traffic::program::{BaseChain, ChainId, ChainKind, Hook, Program, Step, Verdict};
+use fwdrift::traffic::space::asked::CT_PROTOCOL;
 use fwdrift::traffic::space::{Key, STATES, Side, Space};
 use fwdrift::traffic::walk::{Fate, Path, Way};
 
@@ -42,7 +43,11 @@ pub fn way(path: kernel::Path) -> Way {
 /// Follows a packet.
 pub fn walk(program: &Program, space: &Space, way: Way, packet: &Packet) -> Walked {
     let names = [packet.iif.clone(), packet.oif.clone()];
-    let of_connection = space.words().iter().filter(|word| matches!(word.key, Key::State | Key::Ct(_, None)));
+    let of_connection = space.words().iter().filter(|word| match word.key {
+        Key::State => true,
+        Key::Ct(key, None) => key != CT_PROTOCOL,
+        _ => false,
+    });
     let state: Vec<_> = of_connection.flat_map(|word| word.start..word.start + word.width).collect();
     let mut walking = Walking {
         program,
@@ -90,7 +95,18 @@ impl Walking<'_> {
     fn addresses_of_connection(&mut self) {
         let Some(direction) = self.space.find(&Key::Direction) else { return };
         let is_reply = self.packet.bit(Bit::Var(direction.start));
-        for (key, header) in [(8, Key::Saddr), (9, Key::Daddr), (11, Key::Sport), (12, Key::Dport)] {
+        if self.is("related") && matches!(self.protocol(), Some(1 | 58)) {
+            return;
+        }
+        if let (Some(asked), Some(header)) =
+            (self.space.find(&Key::Ct(CT_PROTOCOL, None)), self.space.find(&Key::Protocol))
+        {
+            let same: Vec<_> = (0..8).map(|at| (asked.start + at, Bit::Var(header.start + at))).collect();
+            self.packet.change(&same);
+        }
+        let has_ports = matches!(self.protocol(), Some(6 | 17 | 33 | 132 | 136));
+        let all = [(8, Key::Saddr), (9, Key::Daddr), (11, Key::Sport), (12, Key::Dport)];
+        for (key, header) in all.into_iter().take(if has_ports { 4 } else { 2 }) {
             let words = (self.space.find(&Key::Ct(key, Some(u8::from(is_reply)))), self.space.find(&header));
             if let (Some(asked), Some(header)) = words {
                 let same: Vec<_> =

@@ -5,7 +5,7 @@
 //! here: it is asked of the engine again.
 
 use crate::concrete::code;
-use crate::kernel::{Direction, L4, Packet, Path, State};
+use crate::kernel::{self, Direction, L4, Packet, Path, State};
 use crate::naive::way;
 use fwdrift::traffic::bdd::{Node, Var};
 use fwdrift::traffic::program::Program;
@@ -89,17 +89,36 @@ pub fn sample(
             for _ in 0..wanted.beside {
                 near.push(neighbour(&found, path, interfaces, dice));
             }
-            let new = |packet: &Packet| !is_redirect(packet) && seen.insert(format!("{packet:?}"));
+            let new = |packet: &Packet| !is_doubtful(packet, path) && seen.insert(format!("{packet:?}"));
             packets.extend(near.into_iter().filter(new));
         }
     }
     Ok(packets)
 }
 
-/// An error that nf_nat drops if the connection's translation is not settled, as it is not of those that the lab makes
-/// (net/netfilter/nf_nat_proto.c, `nf_nat_icmp_reply_translation`).
-fn is_redirect(packet: &Packet) -> bool {
-    matches!(packet.l4, L4::Icmp { kind: 5, .. }) && packet.state == State::Related
+/// Whether the kernel has its own doubts about such a packet of the lab. nf_nat drops a related one that is no error
+/// about another packet, and a redirect if the connection's translation is not settled, as it is not of those that the lab
+/// makes (net/netfilter/nf_nat_proto.c, `nf_nat_icmp_reply_translation`). An invalid one that is sent is too short for an
+/// ICMP header, which x_tables drops (net/ipv4/netfilter/ip_tables.c, `icmp_match`). Of a
+/// connection with oneself, by one port, nobody can tell the directions apart.
+fn is_doubtful(packet: &Packet, path: Path) -> bool {
+    let is_icmp = matches!(packet.l4, L4::Icmp { .. } | L4::Icmp6 { .. });
+    match packet.state {
+        State::Related => {
+            is_icmp && (!kernel::is_error(&packet.l4) || matches!(packet.l4, L4::Icmp { kind: 5, .. }))
+        }
+        State::Invalid => is_icmp && path == Path::Output,
+        State::Established(_) => packet.src == packet.dst && has_equal_ends(&packet.l4),
+        State::New | State::Untracked => false,
+    }
+}
+
+/// Whether a packet to its own sender looks the same in both directions.
+fn has_equal_ends(l4: &L4) -> bool {
+    match l4 {
+        L4::Tcp { sport, dport, .. } | L4::Udp { sport, dport } | L4::Sctp { sport, dport } => sport == dport,
+        L4::Icmp { .. } | L4::Icmp6 { .. } | L4::Other(_) => true,
+    }
 }
 
 /// A state and what stands in the transport header.
@@ -340,7 +359,8 @@ fn cube_of(walker: &Walker<'_>, station: Station) -> Vec<(Var, bool)> {
         }
     };
     put(&Key::Protocol, station.protocol.into());
-    put(&Key::Direction, u128::from(station.state == REPLY));
+    let is_error = station.state == State::Related && matches!(station.protocol, 1 | 58);
+    put(&Key::Direction, u128::from(station.state == REPLY || is_error));
     if let Some(flags) = station.flags {
         put(&Key::Header(Base::Transport, 104), flags.into());
     }

@@ -215,7 +215,7 @@ impl Lowering<'_> {
                 Kind::Ip6 => Family::Ip6.number(),
                 _ => Family::Ip.number(),
             })],
-            ct::PROTOCOL => wire_order(&self.space.protocol()),
+            ct::PROTOCOL => wire_order(&self.space.ct(key, None)?),
             ct::HELPER => wire_order(&self.space.free("ct helper", 128)),
             ct::PKTS..=ct::AVGPKT => {
                 let what = ["packets", "bytes", "avgpkt"][(key - ct::PKTS) as usize];

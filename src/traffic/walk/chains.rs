@@ -2,6 +2,7 @@
 
 use super::super::bdd::{Bit, Exhausted, Node, Var};
 use super::super::program::{BaseChain, ChainId, ChainKind, Hook, Program, Step, Verdict};
+use super::super::space::asked::CT_PROTOCOL;
 use super::super::space::{Key, Kind, NamePattern, STATES, Side};
 use super::nodes::At;
 use super::rewrite::Rewrite;
@@ -53,23 +54,49 @@ impl Walker<'_> {
         };
         let asked =
             |way: u8| SAME.iter().any(|(key, _)| self.space.find(&Key::Ct(*key, Some(way))).is_some());
-        if !asked(0) && !asked(1) {
+        let protocols = (self.space.find(&Key::Ct(CT_PROTOCOL, None)), self.space.find(&Key::Protocol));
+        let mut same_protocol = Vec::new();
+        if let (Some(asked), Some(header)) = protocols {
+            same_protocol.extend((0..asked.width).map(|at| (asked.start + at, Bit::Var(header.start + at))));
+        }
+        if !asked(0) && !asked(1) && same_protocol.is_empty() {
             return Ok(vec![State { rewrite: Rewrite::NONE, packets: region }]);
         }
-        for way in [0, 1] {
-            let packets = self.bdd.and_cube(region, &[(direction, way == 1)])?;
-            let mut changes = Vec::new();
-            for (key, header) in &SAME {
-                let words = (self.space.find(&Key::Ct(*key, Some(way))), self.space.find(header));
-                if let (Some(asked), Some(header)) = words {
-                    changes
-                        .extend((0..asked.width).map(|at| (asked.start + at, Bit::Var(header.start + at))));
+        let (with_ports, without, rest) = self.by_tuple(region)?;
+        states.push(State { rewrite: Rewrite::NONE, packets: rest });
+        for (packets, known) in [(with_ports, &SAME[..]), (without, &SAME[..2])] {
+            for way in [0, 1] {
+                let packets = self.bdd.and_cube(packets, &[(direction, way == 1)])?;
+                let mut changes = same_protocol.clone();
+                for (key, header) in known {
+                    let words = (self.space.find(&Key::Ct(*key, Some(way))), self.space.find(header));
+                    if let (Some(asked), Some(header)) = words {
+                        let bits = 0..asked.width;
+                        changes.extend(bits.map(|at| (asked.start + at, Bit::Var(header.start + at))));
+                    }
                 }
+                states.push(State { rewrite: self.rewrites.then(Rewrite::NONE, &changes), packets });
             }
-            states.push(State { rewrite: self.rewrites.then(Rewrite::NONE, &changes), packets });
         }
         states.retain(|state| !state.packets.is_false());
         Ok(states)
+    }
+
+    /// The packets whose connection has their ports; those of protocols without ports; and errors, whose connection is
+    /// that of another packet.
+    fn by_tuple(&mut self, region: Node) -> Result<(Node, Node, Node), Exhausted> {
+        let protocol = self.space.protocol();
+        let icmp = if self.space.kind() == Kind::Ip6 { 58 } else { 1 };
+        let mut errors = self.bdd.equals(&protocol, &[icmp])?;
+        if let Some(related) = self.space.state("related") {
+            errors = self.bdd.and_cube(errors, &[(related, true)])?;
+        }
+        let rest = self.bdd.and(region, errors)?;
+        let others = self.bdd.minus(region, errors)?;
+        // TCP, UDP, DCCP, SCTP, UDP-Lite.
+        let ranges = [6, 17, 33, 132, 136].map(|number| (vec![number], vec![number]));
+        let ports = self.bdd.union_of_ranges(&protocol, &ranges)?;
+        Ok((self.bdd.and(others, ports)?, self.bdd.minus(others, ports)?, rest))
     }
 
     /// Packets as chains see them that come before conntrack: of no connection.
@@ -89,7 +116,11 @@ impl Walker<'_> {
         let untracked = space.state("untracked");
         let of_connection = |var| {
             let word = space.word_of(var).map(|word| &word.key);
-            matches!(word, Some(Key::State | Key::Ct(_, None)))
+            match word {
+                Some(Key::State) => true,
+                Some(Key::Ct(key, None)) => *key != CT_PROTOCOL,
+                _ => false,
+            }
         };
         let rewrites = &mut self.rewrites;
         let change = |state: State| match untracked.map(|var| rewrites.of(state.rewrite, var)) {
