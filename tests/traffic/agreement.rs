@@ -5,7 +5,7 @@
 //! `TRAFFIC_ONLY=part/of/a/name` restricts it to some rulesets, `TRAFFIC_SEED` makes other generated ones.
 
 use crate::concrete::{Asked, bit_of, concrete};
-use crate::kernel::{self, Lab, Packet, Path, Seen};
+use crate::kernel::{Lab, Packet, Path, Seen};
 use crate::naive::{self, End, Walked};
 use crate::sampling::{self, Dice, Wanted};
 use fwdrift::model::Ruleset;
@@ -362,20 +362,4 @@ pub fn check_loaded(lab: &mut Lab, rules: &str) -> Tally {
     assert!(tally.wrong.is_empty(), "{} disagreements\n{}", tally.wrong.len(), shown.join("\n"));
     assert!(tally.agreed > 50, "{tally:?}");
     tally
-}
-
-/// Of an xt backend: rules in iptables' words, into both backends; the engine reads those of iptables-nft.
-pub fn load_iptables(
-    lab: &mut Lab,
-    text: &str,
-    family: u8,
-    backend: kernel::Backend,
-) -> Result<Ruleset, String> {
-    let mut scratch = Lab::new(&["eth0"]);
-    lab.load_iptables(family, text, backend)?;
-    if backend == kernel::Backend::Nft {
-        return Ok(lab.ruleset());
-    }
-    scratch.load_iptables(family, text, kernel::Backend::Nft)?;
-    Ok(scratch.ruleset())
 }
