@@ -77,6 +77,10 @@ mod ct {
     pub const PROTO_SRC: u32 = 11;
     pub const PROTO_DST: u32 = 12;
     pub const LABELS: u32 = 13;
+    pub const SRC_IP: u32 = 19;
+    pub const DST_IP: u32 = 20;
+    pub const SRC_IP6: u32 = 21;
+    pub const DST_IP6: u32 = 22;
 }
 
 impl Lowering<'_> {
@@ -205,7 +209,12 @@ impl Lowering<'_> {
         let direction = data.find(attr::CT_DIRECTION).and_then(|attr| attr.payload.first().copied());
         let target = data.find(attr::DREG)?.be32()?;
         // All but the state breaks the rule where there is no connection (nft_ct.c, `nft_ct_get_eval`).
-        let exists = if key == ct::STATE { Test::ALWAYS } else { self.has_connection() };
+        // So do addresses of the other family.
+        let exists = match (key, self.space.kind()) {
+            (ct::STATE, _) => Test::ALWAYS,
+            (ct::SRC_IP | ct::DST_IP, Kind::Ip6) | (ct::SRC_IP6 | ct::DST_IP6, Kind::Ip4) => Test::never(),
+            _ => self.has_connection(),
+        };
         let cells = match key {
             ct::STATE => host_order(&self.state_bits()),
             ct::DIRECTION => {
