@@ -3,7 +3,7 @@
 use super::super::bdd::{Bit, Exhausted, Node, Var};
 use super::super::program::{BaseChain, ChainId, ChainKind, Hook, Program, Step, Verdict};
 use super::super::space::asked::CT_PROTOCOL;
-use super::super::space::{Key, Kind, NamePattern, STATES, Side};
+use super::super::space::{Key, Kind, NamePattern, STATES, Side, Word};
 use super::nodes::At;
 use super::rewrite::Rewrite;
 use super::way::Way;
@@ -75,11 +75,53 @@ impl Walker<'_> {
                         changes.extend(bits.map(|at| (asked.start + at, Bit::Var(header.start + at))));
                     }
                 }
-                states.push(State { rewrite: self.rewrites.then(Rewrite::NONE, &changes), packets });
+                let rewrite = self.rewrites.then(Rewrite::NONE, &changes);
+                let answers = self.answers(known.iter().map(|(_, header)| header));
+                // Only of a connection that begins here is it known that nothing has been translated yet.
+                let begins = match self.space.state("new") {
+                    Some(new) if !answers.is_empty() => self.bdd.and_cube(packets, &[(new, true)])?,
+                    Some(_) | None => Node::FALSE,
+                };
+                let packets = self.bdd.minus(packets, begins)?;
+                states.push(State { rewrite, packets });
+                states.push(State { rewrite: self.rewrites.then(rewrite, &answers), packets: begins });
             }
         }
         states.retain(|state| !state.packets.is_false());
         Ok(states)
+    }
+
+    /// The addresses and ports that answers have, as those of the packet itself.
+    fn answers<'k>(&self, headers: impl Iterator<Item = &'k Key>) -> Vec<(Var, Bit)> {
+        let mut changes = Vec::new();
+        for header in headers {
+            let Some(header) = self.space.find(header) else { continue };
+            if let Some(answer) = self.answer(header) {
+                changes.extend((0..answer.width).map(|at| (answer.start + at, Bit::Var(header.start + at))));
+            }
+        }
+        changes
+    }
+
+    /// Where an answer has what a packet has in this field; none if no rule asks for that.
+    fn answer(&self, header: &Word) -> Option<&Word> {
+        let key = match header.key {
+            Key::Saddr => 9,
+            Key::Daddr => 8,
+            Key::Sport => 12,
+            Key::Dport => 11,
+            _ => return None,
+        };
+        self.space.find(&Key::Ct(key, Some(1)))
+    }
+
+    /// What an address translation does to answers.
+    fn to_answers(&self, changes: &[(Var, Bit)]) -> Vec<(Var, Bit)> {
+        let mirrored = |(var, value): &(Var, Bit)| {
+            let header = self.space.word_of(*var)?;
+            Some((self.answer(header)?.start + (var - header.start), *value))
+        };
+        changes.iter().filter_map(mirrored).collect()
     }
 
     /// The packets whose connection has their ports; those of protocols without ports; and errors, whose connection is
@@ -322,7 +364,8 @@ impl Walker<'_> {
                 }
                 Step::Set(changes) => state.rewrite = self.rewrites.then(state.rewrite, changes),
                 Step::Translate(changes) => {
-                    state.rewrite = self.rewrites.then(state.rewrite, changes);
+                    let changes = [&changes[..], &self.to_answers(changes)].concat();
+                    state.rewrite = self.rewrites.then(state.rewrite, &changes);
                     state.rewrite = self.rewrites.then(state.rewrite, &[(TRANSLATED, Bit::Const(true))]);
                 }
                 Step::Branch(alternatives) => {

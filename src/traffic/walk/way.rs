@@ -124,7 +124,7 @@ impl Way {
         self.layer == Layer::Host
             && match base.hook {
                 Hook::Ingress => true,
-                Hook::Prerouting | Hook::Output => base.priority < CONNTRACK,
+                Hook::Prerouting | Hook::Output => place(base) < CONNTRACK,
                 Hook::Input | Hook::Forward | Hook::Postrouting | Hook::Egress => false,
             }
     }
