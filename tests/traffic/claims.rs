@@ -119,3 +119,25 @@ fn an_error_belongs_to_the_connection_that_it_is_about() {
         ),
     ]));
 }
+
+#[test]
+fn an_address_of_a_connection_is_of_the_family_asked_for() {
+    // 32.1.13.184 is how 2001:db8:: begins.
+    check(&table(&[chain(
+        "input",
+        0,
+        "ct original ip6 saddr 2001:db8::/32 accept\nct original ip saddr 32.1.0.0/16 udp dport 1-1000 accept\nct original ip daddr 10.0.0.0/8 drop\ntcp dport 22 accept",
+    )]));
+}
+
+#[test]
+fn a_translation_is_seen_in_the_answers_that_conntrack_expects() {
+    let nat =
+        "chain n { type nat hook prerouting priority -100; tcp dport 1-100 redirect to :8080; }".to_owned();
+    let input = chain(
+        "input",
+        0,
+        "meta l4proto tcp ct reply proto-src 8000-9000 accept\nmeta l4proto udp ct reply proto-src 53 accept",
+    );
+    check(&table(&[nat, input]));
+}

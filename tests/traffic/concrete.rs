@@ -222,7 +222,8 @@ fn free(asked: &Asked<'_>, text: &str) -> Option<u128> {
             _ => return None,
         }),
         "fib saddr . iif oif exists" | "fib saddr . mark . iif oif exists" if inside => {
-            (!asked.is_lo(Side::In)).then_some(1)
+            // An address of the host's own is behind no interface.
+            (!asked.is_lo(Side::In) && asked.packet.src != asked.packet.dst).then_some(1)
         }
         "ah exists" => Some(0),
         "owner --socket-exists" if !inside => Some(1),

@@ -2,7 +2,7 @@
 //!
 //! `kernel` puts packets to a ruleset in a namespace; `asking` and `states` test that it does so faithfully. `agreement`
 //! compares the engine with it: on generated rulesets (`generated`), on the open collection (`open`), and on single
-//! claims (`claims`).
+//! claims (`claims`). `second` compares the two evaluators of programs with each other.
 
 mod agreement;
 mod asking;
@@ -13,4 +13,5 @@ mod kernel;
 mod naive;
 mod open;
 mod sampling;
+mod second;
 mod states;

@@ -8,7 +8,7 @@ use fwdrift::traffic::bdd::Bit;
 use fwdrift::traffic::evaluate::Packet;
 use fwdrift::traffic::program::{BaseChain, ChainId, ChainKind, Hook, Program, Step, Verdict};
 use fwdrift::traffic::space::asked::CT_PROTOCOL;
-use fwdrift::traffic::space::{Key, STATES, Side, Space};
+use fwdrift::traffic::space::{Key, STATES, Side, Space, Word};
 use fwdrift::traffic::walk::{Fate, Path, Way};
 
 /// `NF_IP_PRI_CONNTRACK`: conntrack looks at a packet in prerouting and output.
@@ -55,6 +55,7 @@ pub fn walk(program: &Program, space: &Space, way: Way, packet: &Packet) -> Walk
         packet: packet.clone(),
         begun: state.iter().map(|var| (*var, Bit::Const(packet.bit(Bit::Var(*var))))).collect(),
         as_its_first: false,
+        translated: false,
         only_translates: false,
     };
     walking.addresses_of_connection();
@@ -80,6 +81,8 @@ struct Walking<'p> {
     /// What conntrack will find.
     begun: Vec<(u32, Bit)>,
     as_its_first: bool,
+    /// By the present chain.
+    translated: bool,
     /// In a nat chain, of a connection that exists.
     only_translates: bool,
 }
@@ -113,7 +116,25 @@ impl Walking<'_> {
                     (0..asked.width).map(|at| (asked.start + at, Bit::Var(header.start + at))).collect();
                 self.packet.change(&same);
             }
+            let answers = self.answer(&header).zip(self.space.find(&header));
+            if let Some((answer, header)) = answers.filter(|_| self.is("new")) {
+                let same: Vec<_> =
+                    (0..answer.width).map(|at| (answer.start + at, Bit::Var(header.start + at))).collect();
+                self.packet.change(&same);
+            }
         }
+    }
+
+    /// What an answer has where the packet has this.
+    fn answer(&self, header: &Key) -> Option<&Word> {
+        let key = match header {
+            Key::Saddr => 9,
+            Key::Daddr => 8,
+            Key::Sport => 12,
+            Key::Dport => 11,
+            _ => return None,
+        };
+        self.space.find(&Key::Ct(key, Some(1)))
     }
 
     fn is(&self, state: &str) -> bool {
@@ -155,11 +176,11 @@ impl Walking<'_> {
             if is_nat && translated {
                 continue;
             }
-            let before = self.packet.clone();
+            self.translated = false;
             if let Some(fate) = self.base(id) {
                 return Some(fate);
             }
-            translated |= is_nat && before.changed_to(&self.packet, self.space);
+            translated |= self.translated;
         }
         None
     }
@@ -220,7 +241,15 @@ impl Walking<'_> {
                 Step::Set(changes) => self.packet.change(changes),
                 Step::Translate(changes) => {
                     self.as_its_first |= self.only_translates || self.is("related");
-                    self.packet.change(changes);
+                    self.translated = true;
+                    let mut all = changes.clone();
+                    for (var, value) in changes {
+                        let Some(header) = self.space.word_of(*var) else { continue };
+                        if let Some(answer) = self.answer(&header.key) {
+                            all.push((answer.start + (var - header.start), *value));
+                        }
+                    }
+                    self.packet.change(&all);
                 }
                 Step::Branch(alternatives) => {
                     let taken = alternatives.iter().find(|(test, _)| test.holds(&self.packet));
@@ -255,20 +284,5 @@ fn priority(base: &BaseChain) -> i32 {
         (ChainKind::Nat, Hook::Prerouting | Hook::Output) => -100,
         (ChainKind::Nat, Hook::Postrouting | Hook::Input) => 100,
         (ChainKind::Nat | ChainKind::Filter | ChainKind::Route, _) => base.priority,
-    }
-}
-
-/// Whether addresses or ports differ.
-trait Compared {
-    fn changed_to(&self, other: &Self, space: &Space) -> bool;
-}
-
-impl Compared for Packet {
-    fn changed_to(&self, other: &Self, space: &Space) -> bool {
-        [Key::Saddr, Key::Daddr, Key::Sport, Key::Dport].iter().any(|key| {
-            let bits = space.find(key).map(|word| word.start..word.start + word.width).unwrap_or_default();
-            let bits: Vec<Bit> = bits.map(Bit::Var).collect();
-            self.value(&bits) != other.value(&bits)
-        })
     }
 }

@@ -172,14 +172,16 @@ fn interfaces(text: &str) -> Vec<String> {
             Some(beginning) => format!("{beginning}7"),
             None => word.to_owned(),
         };
-        let plausible = name.len() < 16
-            && name.starts_with(|c: char| c.is_ascii_alphabetic())
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-@".contains(c));
-        if plausible && !names.contains(&name) {
+        if !names.contains(&name) {
             names.push(name);
         }
     }
-    names.retain(|name| name != "lo" && name != "all" && name != "default");
+    names.retain(|name| {
+        name.len() < 16
+            && name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-@".contains(c))
+            && !matches!(name.as_str(), "lo" | "all" | "default")
+    });
     names.truncate(MOST_INTERFACES);
     if !names.iter().any(|name| name == "zz0") {
         names.push("zz0".to_owned());

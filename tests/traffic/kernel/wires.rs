@@ -90,9 +90,9 @@ impl Wires {
         for (number, name) in names.iter().enumerate() {
             let (ours, theirs) = (mac(0, number), mac(1, number));
             let number = number + 1;
-            write!(links, "link add {name} address {} type veth ", text(ours)).unwrap();
+            write!(links, "link add name {name} address {} type veth ", text(ours)).unwrap();
             writeln!(links, "peer name p{number} address {} netns {path}", text(theirs)).unwrap();
-            writeln!(links, "link set {name} addrgenmode none arp off up").unwrap();
+            writeln!(links, "link set dev {name} addrgenmode none arp off up").unwrap();
             writeln!(peers, "link set p{number} arp off up").unwrap();
             write!(hops, " nexthop via {gateway4} dev {name} onlink").unwrap();
             writeln!(v4, "addr add 198.18.255.{number}/32 dev {name}").unwrap();
