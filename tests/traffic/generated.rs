@@ -9,7 +9,7 @@ const INTERFACES: [&str; 4] = ["eth0", "eth1", "wan0", "wlan0"];
 
 #[test]
 fn generated_rulesets_do_to_packets_what_the_kernel_does() {
-    let budget = agreement::budget() * 3 / 5;
+    let budget = agreement::budget() * 4 / 5;
     let (native, saved) = std::thread::scope(|scope| {
         let native = scope.spawn(|| of_nft(budget * 3 / 4));
         let saved = scope.spawn(|| of_iptables(budget / 4));
@@ -318,7 +318,7 @@ fn matching(family: Family, dice: &mut Dice) -> String {
     let named = if family == Family::Ip6 { "ip6" } else { "ip" };
     let icmp = if address == "ip6" { "icmpv6" } else { "icmp" };
     let not = *dice.one(&["", "", "!= "]);
-    match dice.below(42) {
+    match dice.below(58) {
         0 | 1 => format!("tcp dport {not}{port}"),
         2 => format!("udp sport {not}{low}-{high}"),
         3 | 4 => format!("tcp dport {not}{{ {low}, {}-{} }}", high + 1, high + 40),
@@ -382,7 +382,25 @@ fn matching(family: Family, dice: &mut Dice) -> String {
         38 => format!("meta protocol {}", dice.one(&["ip", "ip6", "{ ip, ip6 }"])),
         39 => format!("ct protocol {}", dice.one(&["tcp", "udp"])),
         40 => format!("meta length {not}{}", dice.one(&["28", "40-60", "48"])),
-        _ => format!("udp length {not}8"),
+        41 => format!("udp length {not}8"),
+        42 => format!("meta mark {not}{{ 1-2, 5-10 }}"),
+        43 => format!("ct mark {not}1-2"),
+        44 => format!("meta mark {} 2", dice.one(&[">=", "<", ">"])),
+        45 => format!(
+            "{address} {end} . meta l4proto . th dport {not}{{ {network} . tcp . {low}-{high}, {network} . udp . 53 }}"
+        ),
+        46 => "limit rate 5/second".to_owned(),
+        47 => "numgen random mod 2 0".to_owned(),
+        48 => format!("ct status {}", dice.one(&["dnat", "assured", "!= confirmed"])),
+        49 => format!("tcp option maxseg {}", dice.one(&["exists", "missing", "size 1-1000"])),
+        50 => "iifname . oifname { \"eth0\" . \"eth1\", \"wan0\" . \"eth0\" }".to_owned(),
+        51 => format!("{icmp} type . {icmp} code {{ echo-request . 0, destination-unreachable . 4 }}"),
+        52 => "fib saddr type local".to_owned(),
+        53 => "socket transparent 1".to_owned(),
+        54 => format!("ct mark & 0x3 {} 1", dice.one(&["==", "!="])),
+        55 => format!("{address} saddr . {address} daddr {{ {network} . {network} }}"),
+        56 => format!("ct state . ct direction {{ new . original, established . reply }}"),
+        _ => format!("ct state & (new|established) {} 0", dice.one(&["!=", "=="])),
     }
 }
 
@@ -392,7 +410,7 @@ fn statement(family: Family, of_chain: Option<usize>, inner: usize, hook: &str, 
     let behind = (from < inner).then(|| from + dice.below(inner - from));
     let named = if family == Family::Ip6 { "ip6" } else { "ip" };
     let reject = !matches!(hook, "prerouting" | "postrouting" | "any");
-    match (dice.below(20), behind) {
+    match (dice.below(28), behind) {
         (0..=4, _) => "accept".to_owned(),
         (5..=7, _) => "drop".to_owned(),
         (8, _) => format!("counter {}", dice.one(&["return", "continue", "accept"])),
@@ -413,6 +431,37 @@ fn statement(family: Family, of_chain: Option<usize>, inner: usize, hook: &str, 
         (18, _) if reject => "reject".to_owned(),
         (18, Some(chain)) => format!("meta l4proto vmap {{ tcp : goto i{chain}, udp : return, 47 : drop }}"),
         (19, _) => format!("meta mark set tcp dport map {{ 22 : 1, 80-90 : 2, 1000-2000 : 3 }}"),
+        (20, _) => format!(
+            "iifname vmap {{ \"eth0\" : {}, \"w*\" : {} }}",
+            dice.one(&["accept", "return"]),
+            dice.one(&["drop", "continue"])
+        ),
+        (21, Some(chain)) => {
+            format!(
+                "th dport vmap {{ 1-100 : jump i{chain}, 200 : drop, 1000-30000 : goto i{chain}, * : return }}"
+            )
+        }
+        (22, _) => {
+            "jump { meta mark 1 accept; tcp dport 22 drop; udp dport 1-1000 return; meta mark set 1; }"
+                .to_owned()
+        }
+        (23, _) => format!(
+            "meta mark set {named} saddr . th dport map {{ {} . 1-30000 : 2, {} . 53 : 3 }}",
+            net(family, 1, dice),
+            net(family, 2, dice)
+        ),
+        (24, _) => format!(
+            "ct mark set {}",
+            dice.one(&["meta mark and 0xff or 0x100", "ct mark or 2", "meta mark xor 1"])
+        ),
+        (25, _) => format!(
+            "meta mark set {}",
+            dice.one(&["meta mark lshift 1", "ct mark rshift 1", "tcp dport", "numgen inc mod 2"])
+        ),
+        (26, _) => format!(
+            "meta l4proto . th dport vmap {{ tcp . 22 : accept, udp . 1-1000 : drop, tcp . 80-90 : {} }}",
+            dice.one(&["return", "continue"])
+        ),
         _ => "log continue".to_owned(),
     }
 }
@@ -441,7 +490,11 @@ fn nat(out: &mut String, family: Family, priority: &mut i32, dice: &mut Dice) {
     writeln!(out, "chain n0 {{ type nat hook prerouting priority {}; policy accept;", -100 + *priority)
         .unwrap();
     for _ in 0..1 + dice.below(2) {
-        let target = match dice.below(5) {
+        let target = match dice.below(6) {
+            4 if family == Family::Ip => {
+                "dnat to ip daddr . tcp dport map { 10.1.1.1 . 80 : 10.9.9.1 . 8080, 10.2.2.2 . 443 : 10.9.9.2 . 8443 }"
+                    .to_owned()
+            }
             0 => to.clone(),
             1 => format!("meta l4proto tcp {with_port}"),
             2 => format!("meta l4proto tcp redirect to :{}", 1 + dice.below(9000)),
@@ -460,7 +513,12 @@ fn nat(out: &mut String, family: Family, priority: &mut i32, dice: &mut Dice) {
             Family::Ip6 => "snat to 2001:db8:8::8",
             Family::Inet => "snat ip to 10.8.8.8",
         };
-        let target = *dice.one(&[snat, snat, "accept", "drop"]);
+        let mapped = if family == Family::Ip {
+            "snat to ip saddr map { 10.1.0.0/16 : 10.8.0.1, 10.2.0.0/16 : 10.8.1.1 }"
+        } else {
+            snat
+        };
+        let target = *dice.one(&[snat, mapped, "masquerade", "accept", "drop"]);
         writeln!(out, "{} {target}\n}}", matching(family, dice)).unwrap();
         writeln!(
             out,
