@@ -29,22 +29,36 @@ mod context;
 mod diff;
 mod error;
 mod events;
+mod flows;
 mod glance;
 mod history;
 mod impact;
+mod kept;
 mod last;
+mod lint;
 mod look;
+mod passing;
+mod place;
+mod provenance;
 mod sides;
+mod trace;
 mod turn;
+mod words;
 
 pub use all::{check_all, init_all, record_all};
 pub use approval::{Request, Selection, counted, subject};
 pub use boot::next_boot;
 pub use diff::diff;
 pub use error::PipelineError;
-pub use look::{Checked, compared, open_netns};
+pub use flows::flows;
+pub use kept::Kept;
+pub use lint::lint;
+pub use look::{Checked, open_netns};
+pub use passing::Telling;
 pub use sides::{Seen, SideError, Sides, level};
-pub use turn::{Beside, Hear, Heard, Kept, turn};
+pub use trace::{PacketQuestion, trace};
+pub use turn::{Beside, Hear, Heard, turn};
+pub use words::compared;
 
 /// What `record` did.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ pub mod bdd;
 pub mod effects;
 pub mod evaluate;
 pub mod flows;
+pub mod lint;
 pub mod lower;
 pub mod packets;
 pub mod program;

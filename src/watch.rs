@@ -7,17 +7,21 @@
 
 mod ear;
 mod pace;
+mod telling;
 
 use crate::collect::transactions::TransactionsError;
 use crate::config::Settings;
-use crate::model::{Gap, LedgerEntry};
+use crate::model::{EventKind, Gap, LedgerEntry};
 use crate::pipeline::{self, Beside, Kept, PipelineError, Recorded};
 use crate::service::{Order, Service};
+use crate::sys;
+use crate::sys::usage::processor_time;
 use ear::Ear;
 use pace::Pace;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::time::{Duration, Instant};
+use telling::Teller;
 
 /// A turn that failed is tried again after this time, and each time later, up to the second.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -99,6 +103,7 @@ struct Watch {
     ear: Ear,
     kept: Option<Kept>,
     pace: Pace,
+    teller: Teller,
     next_poll: Instant,
     next_full: Instant,
     retry: Duration,
@@ -117,12 +122,14 @@ struct Last {
 impl Watch {
     fn start(settings: Settings, report: &mut dyn Report) -> Result<Self, WatchError> {
         let now = Instant::now();
+        sys::memory::use_one_arena();
         // Heard from before the first look: what changes meanwhile is not lost.
         let ear = Ear::open(&settings)?;
         let mut watch = Self {
             ear,
             kept: None,
             pace: Pace::new(now),
+            teller: Teller::new(now),
             next_poll: now + settings.poll_every,
             next_full: now + settings.full_look_every,
             retry: RETRY.0,
@@ -174,7 +181,7 @@ impl Watch {
     }
 
     fn follow_now(&mut self, report: &mut dyn Report, poll: bool) {
-        let start = Instant::now();
+        let before = processor_time();
         match self.turn(poll) {
             Ok(recorded) => {
                 self.retry = RETRY.0;
@@ -187,7 +194,7 @@ impl Watch {
                 self.retry = (self.retry * 2).min(RETRY.1);
             }
         }
-        self.pace.looked(start, Instant::now());
+        self.pace.looked(processor_time().saturating_sub(before), Instant::now());
     }
 
     fn turn(&mut self, poll: bool) -> Result<Recorded, PipelineError> {
@@ -216,7 +223,7 @@ impl Watch {
             ipset: self.ear.ipset().clone(),
             poll: poll || full,
             full,
-            brief: self.pace.is_busy(),
+            telling: self.teller.telling(now),
         };
         let mut waiting = self.ear.take();
         let ear = &mut self.ear;
@@ -234,6 +241,8 @@ impl Watch {
 
     fn done(&mut self, recorded: Recorded, report: &mut dyn Report) {
         let events: &[LedgerEntry] = &recorded.events;
+        let passing = events.iter().filter(|entry| entry.event.kind == EventKind::Transient);
+        self.teller.told(passing.flat_map(|entry| entry.event.changes.clone()).collect(), Instant::now());
         self.last.verdict = recorded.result.verdict.as_str();
         self.last.transactions +=
             events.iter().map(|entry| entry.event.generations.len() as u64).sum::<u64>();

@@ -8,6 +8,7 @@ use fwdrift::normalise::normalise;
 use fwdrift::sys::netns::Netns;
 use fwdrift::tool::Tool;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 fn load(netns: &Netns, script: &str) {
     let run = || Tool::find("nft").unwrap().args(["-f", "-"]).input(script.as_bytes().to_vec()).run();
@@ -119,7 +120,7 @@ fn bytes_behind_the_end_of_an_interface_name_are_compared_though_nft_does_not_pr
         let rules = forged.tables.values_mut().flat_map(|table| table.chains.values_mut());
         for rule in rules.flat_map(|chain| &mut chain.rules) {
             let place = rule.attrs.windows(6).position(|bytes| bytes == b"eth0\0\0").unwrap();
-            rule.attrs[place + 5] = byte;
+            Arc::make_mut(&mut rule.attrs)[place + 5] = byte;
         }
         let other = Netns::create().unwrap();
         other.run(|| drop(decode::transplant(&forged).unwrap())).unwrap();

@@ -7,8 +7,9 @@
 //! * *churn*: share of one core while a program commits 20 transactions a second in a ruleset of 10,000 chains, as
 //!   kube-proxy does, and how many of these were decoded.
 //!
-//! `cargo bench --bench watch` prints them; `-- --only WORD` just one; `-- --seconds N` the length of the last two.
-//! Needs root and nft.
+//! `cargo bench --bench watch` prints them; `-- --only WORD` just one; `-- --seconds N` the length of the last two; with
+//! `-- --audit` auditing is on meanwhile, so that authors come from its records and not from looking at every process that begins
+//! on the machine. Needs root and nft.
 
 use fwdrift::sys::netns::Netns;
 use fwdrift::tool::Tool;
@@ -23,6 +24,8 @@ fn main() {
     let value = |name: &str| args.iter().position(|arg| arg == name).and_then(|at| args.get(at + 1));
     let only = value("--only").cloned().unwrap_or_default();
     let seconds = value("--seconds").map_or(20, |seconds| seconds.parse().expect("--seconds takes a number"));
+    let audit = args.iter().any(|arg| arg == "--audit");
+    let _auditing = audit.then(|| fwdrift::evidence::enable_guard().expect("auditing cannot be turned on"));
     let all: [(&str, &dyn Fn()); 3] =
         [("latency", &|| latency(1_000, 200)), ("idle", &|| idle(seconds)), ("churn", &|| churn(seconds))];
     for (_, measure) in all.iter().filter(|(name, _)| name.contains(&only)) {

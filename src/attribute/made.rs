@@ -9,12 +9,10 @@ use crate::compare::{Difference, Fingerprint};
 use crate::model::{
     Author, Backend, Change, ChangeKind, Item, Name, ObjectKind, Ruleset, TableKey, Window, Witnessed,
 };
+use crate::normalise::handles::Handles;
 use crate::normalise::touched::{Act, Renamed, Thing, Touch};
 use chrono::{DateTime, Utc};
-use std::collections::BTreeMap;
-
-/// The kernel's handles of the rules of each chain, in order.
-pub type Handles = BTreeMap<(TableKey, Name), Vec<u64>>;
+use std::sync::Arc;
 
 /// A transaction, and what it touched.
 #[derive(Clone, Debug)]
@@ -66,7 +64,7 @@ pub struct Handled<'r> {
 impl Handled<'_> {
     /// The handle of the rule at a place.
     fn at(&self, key: &TableKey, chain: &Name, place: usize) -> Option<u64> {
-        self.handles.get(&(key.clone(), chain.clone()))?.get(place).copied()
+        self.handles.of_chain(key, chain).get(place).copied()
     }
 
     /// The handles of the rules with a digest, in a chain that a change names.
@@ -212,9 +210,15 @@ fn is_exact(change: &Change) -> bool {
 
 /// Who made a change, if the transactions since the last look decide it. `complete` says that there are no others;
 /// `may_expire`, that the change may have come about without any.
-pub fn made(aim: &Aim, deeds: &[Deed], window: Window, complete: bool, may_expire: bool) -> Option<Made> {
+pub fn made(
+    aim: &Aim,
+    deeds: &[Arc<Deed>],
+    window: Window,
+    complete: bool,
+    may_expire: bool,
+) -> Option<Made> {
     let all_with = |wanted: &dyn Fn(&Touch) -> bool| -> Vec<&Deed> {
-        deeds.iter().filter(|deed| deed.touches.iter().any(wanted)).collect()
+        deeds.iter().map(AsRef::as_ref).filter(|deed: &&Deed| deed.touches.iter().any(wanted)).collect()
     };
     let own = all_with(&|touch| aim.is_own(touch));
     let within =

@@ -10,7 +10,7 @@ mod person;
 mod span;
 
 pub use group::{by_author, deeds_by_author, is_same, time_of};
-pub use made::{Aim, Deed, Handled, Handles, Made, made};
+pub use made::{Aim, Deed, Handled, Made, made};
 pub use person::{command_line, login, service, witnessed};
 
 use crate::model::{AuditEvent, Author, Change, NetfilterCfg, Source, Window};

@@ -88,6 +88,11 @@ pub fn table_path(key: &TableKey) -> String {
     format!("{}.nft", table_stem(key))
 }
 
+/// The path of the exact form of a table, if it has one.
+pub fn exact_path(key: &TableKey) -> String {
+    format!("{}.exact", table_stem(key))
+}
+
 /// The path without its ending of a captured set of ipset.
 pub fn set_stem(name: &Name) -> String {
     format!("ipset/{}", encoded(name))

@@ -28,7 +28,7 @@ pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Res
         let all = pipeline::check_all(&settings.looking_in_full(args.full))?;
         let text = match settings.format {
             Format::Json => report::all::check_json(&all),
-            Format::Text | Format::Markdown => {
+            Format::Text | Format::Markdown | Format::Junit | Format::Sarif => {
                 let block = |result: &CheckResult| {
                     let program = output.program_for(result.netns.as_deref());
                     report::check::text(result, &Options { program: &program, ..output.options() })
@@ -53,7 +53,9 @@ pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Res
     };
     let text = match settings.format {
         Format::Json => report::check::json(&result),
-        Format::Text | Format::Markdown => report::check::text(&result, &output.options()),
+        Format::Text | Format::Markdown | Format::Junit | Format::Sarif => {
+            report::check::text(&result, &output.options())
+        }
     };
     output.print(&text)?;
     Ok(result.exit_code())

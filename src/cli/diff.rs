@@ -41,7 +41,9 @@ pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Res
     let result = pipeline::diff(settings, &args.from, &args.to, &args.boot.boot_root)?;
     let text = match settings.format {
         Format::Json => report::diff::json(&result),
-        Format::Text | Format::Markdown => report::diff::text(&result, &output.options()),
+        Format::Text | Format::Markdown | Format::Junit | Format::Sarif => {
+            report::diff::text(&result, &output.options())
+        }
     };
     output.print(&text)?;
     Ok(result.verdict.exit_code())

@@ -34,7 +34,7 @@ pub fn run(settings: &Settings, out: &mut dyn Write) -> anyhow::Result<u8> {
     let mut text = Vec::new();
     match format {
         Format::Json => render_json(&findings, &mut text),
-        Format::Text | Format::Markdown => render_text(&findings, &mut text),
+        Format::Text | Format::Markdown | Format::Junit | Format::Sarif => render_text(&findings, &mut text),
     }
     .and_then(|()| out.write_all(&text))
     .and_then(|()| out.flush())

@@ -50,7 +50,7 @@ pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Res
         .collect();
     let text = match settings.format {
         Format::Json => report::log::json(settings.host.as_str(), &entries),
-        Format::Text | Format::Markdown => {
+        Format::Text | Format::Markdown | Format::Junit | Format::Sarif => {
             report::log::text(settings.host.as_str(), &entries, now, &output.options())
         }
     };

@@ -9,13 +9,16 @@ mod check;
 mod demo;
 mod diff;
 pub mod doctor;
+mod flows;
 mod init;
+mod lint;
 mod log;
 mod output;
 mod record;
 mod report;
 mod show;
 mod time;
+mod trace;
 mod watch;
 
 use crate::collect::namespaces;
@@ -58,6 +61,12 @@ enum Command {
     Watch,
     /// Make the present drift, or chosen changes, part of the baseline
     Approve(approve::Args),
+    /// Check the required flows of fwdrift.toml; reads only
+    Flows(flows::Args),
+    /// Follow one packet: each rule that it matches, which one decides, who put it there; reads only
+    Trace(trace::Args),
+    /// Rules that do nothing, and what nobody uses; reads only
+    Lint(lint::Args),
     /// List the recorded events, newest first
     Log(log::Args),
     /// Show one recorded event in full
@@ -99,6 +108,9 @@ fn run(cli: &Cli) -> anyhow::Result<u8> {
         Command::Record(args) => record::run(&settings, args, &mut output),
         Command::Watch => watch::run(settings, &cli.global, &mut output),
         Command::Approve(args) => approve::run(&settings, args, &mut output),
+        Command::Flows(args) => flows::run(&settings, args, &mut output),
+        Command::Trace(args) => trace::run(&settings, args, &mut output),
+        Command::Lint(args) => lint::run(&settings, args, &mut output),
         Command::Log(args) => log::run(&settings, args, &mut output),
         Command::Show(args) => show::run(&settings, args, &mut output),
         Command::Report(args) => report::run(&settings, args, &mut output),
@@ -115,6 +127,9 @@ impl Command {
             Self::Diff(_) => Some("diff"),
             Self::Watch => Some("watch"),
             Self::Approve(_) => Some("approve"),
+            Self::Flows(_) => Some("flows"),
+            Self::Trace(_) => Some("trace"),
+            Self::Lint(_) => Some("lint"),
             Self::Log(_) => Some("log"),
             Self::Show(_) => Some("show"),
             Self::Report(_) => Some("report"),

@@ -50,7 +50,7 @@ pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Res
     let text = match settings.format {
         Format::Json => audit::json(&report),
         Format::Markdown => audit::markdown(&report),
-        Format::Text => audit::text(&report, &output.options()),
+        Format::Text | Format::Junit | Format::Sarif => audit::text(&report, &output.options()),
     };
     output.print(&text)?;
     Ok(0)

@@ -19,7 +19,9 @@ pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Res
     let entry = Repository::open(&settings.repo)?.event(&settings.host, &args.event)?;
     let text = match settings.format {
         Format::Json => report::show::json(&entry),
-        Format::Text | Format::Markdown => report::show::text(&entry, &output.options()),
+        Format::Text | Format::Markdown | Format::Junit | Format::Sarif => {
+            report::show::text(&entry, &output.options())
+        }
     };
     output.print(&text)?;
     Ok(0)

@@ -4,11 +4,12 @@ use super::alerts::Alerts;
 use super::output::{Output, complain};
 use super::record::text;
 use crate::config::{Format, GlobalArgs, Settings, Verbosity};
-use crate::model::Gap;
+use crate::model::{CheckResult, Gap, Verdict};
 use crate::notify::Summary;
 use crate::pipeline::{PipelineError, Recorded};
 use crate::service::Service;
 use crate::watch::{Report, watch};
+use std::io::IsTerminal;
 
 /// Follows every change until somebody asks it to end. The first look must succeed: what a person has to mend first
 /// is an error of the start, not one of many lines in a log. Later ones are tried again.
@@ -16,7 +17,7 @@ pub fn run(settings: Settings, args: &GlobalArgs, output: &mut Output) -> anyhow
     settings.require_format("watch", &[Format::Text])?;
     let mut service = Service::start()?;
     let alerts = Alerts::open(&settings).in_background();
-    let mut said = Said { args, output, alerts, error: None, gaps: Vec::new() };
+    let mut said = Said { args, output, alerts, error: None, gaps: Vec::new(), is_new: true };
     let ended = watch(settings, &mut service, &mut said);
     said.alerts.stop();
     ended?;
@@ -30,6 +31,24 @@ struct Said<'a> {
     alerts: Alerts,
     error: Option<String>,
     gaps: Vec<Gap>,
+    /// Whether nothing was looked at yet.
+    is_new: bool,
+}
+
+impl Said<'_> {
+    /// Somebody who started it by hand sees nothing else until something happens.
+    fn greet(&mut self, result: &CheckResult) {
+        if !std::mem::take(&mut self.is_new) || !std::io::stderr().is_terminal() {
+            return;
+        }
+        let state = match (result.verdict, result.changes.len()) {
+            (Verdict::InSync, _) => "all is as approved".to_owned(),
+            (Verdict::Unknown, _) => "not all of it can be seen".to_owned(),
+            (Verdict::Drift, 1) => "1 difference is open".to_owned(),
+            (Verdict::Drift, count) => format!("{count} differences are open"),
+        };
+        complain(&format!("fwdrift: watching {}: {state}; Ctrl-C ends it\n", result.host));
+    }
 }
 
 impl Report for Said<'_> {
@@ -38,6 +57,7 @@ impl Report for Said<'_> {
         let Recorded { result, events } = recorded;
         self.alerts.queue(&result.host, events, Some(&Summary::of(result)), &self.output.options());
         if events.is_empty() {
+            self.greet(result);
             return;
         }
         let text = text(recorded, Verbosity::Quiet, &self.output.options());
@@ -45,6 +65,7 @@ impl Report for Said<'_> {
             // The ledger has it; a reader who went away is no reason to stop watching.
             tracing::debug!(%error, "what was recorded cannot be printed");
         }
+        self.greet(result);
     }
 
     fn failed(&mut self, error: &PipelineError) {

@@ -3,6 +3,7 @@
 //! Role: the first stage. Input: a network namespace. Output: a [`Capture`] and the gaps in it. It
 //! never writes to the namespace that it reads, and never loads a module.
 
+pub mod addresses;
 pub mod bpf;
 mod containers;
 mod follow;

@@ -88,7 +88,7 @@ impl<'a> Surroundings<'a> {
         if let Some(known) = self.tables.get(key) {
             return *known;
         }
-        let sides = [self.baseline, self.live].map(|side| Some(of_side(key, side.tables.get(key)?)));
+        let sides = [self.baseline, self.live].map(|side| Some(surroundings_of(key, side.tables.get(key)?)));
         let found = match sides {
             [Some(old), Some(new)] => {
                 let plain = Digest::of([&old.0[..], &new.0]);
@@ -150,7 +150,7 @@ fn holds_index(ruleset: &Ruleset, item: &Item) -> Option<bool> {
 
 /// A table's name, whether iptables can print it, and the definitions of its sets and objects: a rule is printed by
 /// the types of what it refers to.
-fn of_side(key: &TableKey, table: &Table) -> Digest {
+pub(super) fn surroundings_of(key: &TableKey, table: &Table) -> Digest {
     let name = key.to_string();
     let backend = format!("{:?} {}", key.backend, is_iptables_shaped(key, table));
     let mut parts: Vec<&[u8]> = vec![backend.as_bytes(), name.as_bytes(), &table.attrs];

@@ -3,6 +3,7 @@
 use super::Difference;
 use super::align::Told;
 use super::alike::Alike;
+use super::within::Earlier;
 use crate::model::{
     Backend, Chain, Change, ChangeKind, Digest, Item, ObjectKind, Ruleset, Set, Source, TableKey,
 };
@@ -35,6 +36,7 @@ impl Fingerprint {
 pub struct Known {
     chains: BTreeMap<ChainName, KnownRules>,
     pub(super) alike: Alike,
+    pub(super) earlier: Option<Earlier>,
 }
 
 /// Legacy or not, family, table, chain, as a [`Change`] names them.
@@ -56,12 +58,22 @@ impl Known {
             let name = (legacy, change.family.clone(), change.table.clone(), chain);
             chains.entry(name).or_default().told.push((change.kind, print.clone()));
         }
-        Self { chains, alike: Alike::default() }
+        Self { chains, alike: Alike::default(), earlier: None }
     }
 
     /// The same, and what is known to mean the same.
     pub fn with(self, alike: Alike) -> Self {
         Self { alike, ..self }
+    }
+
+    /// The same, of a comparison of which most stands.
+    pub fn with_earlier(self, earlier: Option<Earlier>) -> Self {
+        Self { earlier, ..self }
+    }
+
+    /// What stands of an earlier comparison.
+    pub fn earlier(&self) -> Option<&Earlier> {
+        self.earlier.as_ref()
     }
 
     /// Says that a rule came, or went, by itself: whatever came and went beside it is another difference. Digests are in

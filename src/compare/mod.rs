@@ -13,11 +13,14 @@ mod pairs;
 #[cfg(test)]
 mod properties;
 mod settings;
+mod within;
 
 pub use alike::{Alike, Equivalence};
 pub use apply::{apply, missing};
 pub use fingerprint::{Fingerprint, Known};
+pub use pairs::object_kind;
 pub use settings::settle;
+pub use within::{Commons, Earlier, has_lists};
 
 use crate::model::{Change, ChangeKind, Item, Ruleset, Text};
 use alike::Surroundings;
@@ -55,6 +58,8 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
     /// How many objects have other bytes but the same exact text.
     pub re_encoded: usize,
+    /// The same by what is compared by itself: a chain, a set's definition, an element.
+    pub re_encoded_in: BTreeMap<Item, usize>,
     /// Those of them that are worth to be remembered.
     pub alike: Vec<Equivalence>,
 }
@@ -68,7 +73,7 @@ pub fn unmatched(baseline: &Ruleset, live: &Ruleset) -> Unmatched {
 pub fn unmatched_as(baseline: &Ruleset, live: &Ruleset, known: &Known) -> Unmatched {
     let mut found = Unmatched::default();
     let none = Texts::new();
-    let all = pairs(baseline, live, [&none, &none], &Known::default(), &known.alike);
+    let all = pairs(baseline, live, [&none, &none], &Known::default(), known);
     for pair in all.into_iter().filter(|pair| !pair.is_alike) {
         found.baseline.extend(pair.before);
         found.live.extend(pair.after);
@@ -81,7 +86,8 @@ pub fn compare(baseline: &Ruleset, live: &Ruleset, before: &Texts, after: &Texts
     compare_as(baseline, live, before, after, &Known::default())
 }
 
-/// As [`compare`], with differences of rules told as they are `known`, where that explains them as well.
+/// As [`compare`], with differences of rules told as they are `known`, where that explains them as well; only of what may
+/// be different since an earlier comparison, if there is one ([`Earlier::complete`] adds the rest).
 pub fn compare_as(
     baseline: &Ruleset,
     live: &Ruleset,
@@ -92,11 +98,13 @@ pub fn compare_as(
     let mut comparison = Comparison::default();
     let mut surroundings = Surroundings::new(baseline, live);
     let mut seen: HashMap<String, u32> = HashMap::new();
-    for pair in pairs(baseline, live, [before, after], known, &known.alike) {
+    for pair in pairs(baseline, live, [before, after], known, known) {
         let old = pair.before.as_ref().and_then(|item| before.get(item));
         let new = pair.after.as_ref().and_then(|item| after.get(item));
         if pair.is_alike || same_text(old, new) && pair.kind == ChangeKind::Modified {
             comparison.re_encoded += 1;
+            let place = pair.after.as_ref().or(pair.before.as_ref()).map(within::unit);
+            place.into_iter().for_each(|unit| *comparison.re_encoded_in.entry(unit).or_default() += 1);
             comparison.alike.extend(surroundings.equivalence(&pair));
             continue;
         }
@@ -115,7 +123,7 @@ pub fn compare_as(
     comparison
 }
 
-/// The objects of a comparison whose texts were not given to it, of each side.
+/// The objects of a comparison, before it is [completed](Earlier::complete), whose texts were not given to it, of each side.
 pub fn without_text(
     comparison: &Comparison,
     before: &Texts,

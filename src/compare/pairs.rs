@@ -2,13 +2,15 @@
 
 use super::Texts;
 use super::align::{Step, TWO, align, align_as, word_similarity};
-use super::alike::{Alike, Surroundings};
+use super::alike::Surroundings;
 use super::fingerprint::{Known, KnownRules};
+use super::within::Earlier;
 use crate::model::{
     Backend, Chain, ChangeKind, Digest, Element, Item, Name, ObjectKind, Position, Rule, Ruleset, Set, Table,
     TableKey, Text,
 };
 use crate::netlink::nft::object;
+use crate::normalise::scope::{Part, Parts, SetPart};
 use crate::normalise::{ipset, is_idle, is_iptables_shaped};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
@@ -38,24 +40,31 @@ impl Pair {
     }
 }
 
-/// All pairs that differ in bytes. With texts, rules that are only re-encoded count as equal.
+/// All pairs that differ in bytes, of what is to be compared. With texts, rules that are only re-encoded count as equal.
+/// `told` is how differences of rules were told, where that matters.
 pub(super) fn pairs(
     baseline: &Ruleset,
     live: &Ruleset,
     [before, after]: [&Texts; 2],
+    told: &Known,
     known: &Known,
-    alike: &Alike,
 ) -> Vec<Pair> {
     let mut found = Vec::new();
     let nothing = Table::default();
     let mut surroundings = Surroundings::new(baseline, live);
-    for (key, kind) in keys(&baseline.tables, &live.tables) {
+    let scope = known.earlier.as_ref().map(Earlier::scope).filter(|scope| !scope.everything);
+    let alike = &known.alike;
+    for (key, kind) in keys(&baseline.tables, &live.tables, scope.map(|scope| scope.tables.keys())) {
+        let parts = scope.and_then(|scope| match scope.tables.get(key)? {
+            Part::Whole => None,
+            Part::Parts(parts) => Some(parts),
+        });
         let implied = (!key.backend.has_tables()).then_some(&nothing);
         match (baseline.tables.get(key).or(implied), live.tables.get(key).or(implied)) {
             (Some(old), Some(new)) => {
                 let of_table = if alike.is_empty() { None } else { surroundings.of(key) };
                 let alike = of_table.map_or_else(HashMap::new, |of_table| alike.within(of_table));
-                Tables { key, old, new, before, after, known, alike }.compare(&mut found);
+                Tables { key, old, new, before, after, known: told, alike, parts }.compare(&mut found);
             }
             _ => found.push(Pair::new(kind, ObjectKind::Table, || Item::Table(key.clone())).named(&key.name)),
         }
@@ -66,9 +75,16 @@ pub(super) fn pairs(
     found
 }
 
-/// The keys of both maps in order, each with how it differs if it is on one side only.
-fn keys<'a, K: Ord, V>(old: &'a BTreeMap<K, V>, new: &'a BTreeMap<K, V>) -> Vec<(&'a K, ChangeKind)> {
-    let all: BTreeSet<&K> = old.keys().chain(new.keys()).collect();
+/// The keys of both maps in order, each with how it differs if it is on one side only; just the wanted ones.
+fn keys<'a, K: Ord, V>(
+    old: &'a BTreeMap<K, V>,
+    new: &'a BTreeMap<K, V>,
+    wanted: Option<impl Iterator<Item = &'a K>>,
+) -> Vec<(&'a K, ChangeKind)> {
+    let all: BTreeSet<&K> = match wanted {
+        Some(wanted) => wanted.filter(|key| old.contains_key(key) || new.contains_key(key)).collect(),
+        None => old.keys().chain(new.keys()).collect(),
+    };
     let kind = |key: &K| match (old.contains_key(key), new.contains_key(key)) {
         (true, false) => ChangeKind::Removed,
         (false, true) => ChangeKind::Added,
@@ -87,6 +103,8 @@ struct Tables<'a> {
     known: &'a Known,
     /// The approved objects that a live one is known to mean the same as.
     alike: HashMap<Digest, Vec<Digest>>,
+    /// What of it is to be compared, if that is not all.
+    parts: Option<&'a Parts>,
 }
 
 impl Tables<'_> {
@@ -98,7 +116,9 @@ impl Tables<'_> {
         }
         self.sets(found);
         self.objects(found);
-        for (name, kind) in keys(&self.old.flowtables, &self.new.flowtables) {
+        for (name, kind) in
+            keys(&self.old.flowtables, &self.new.flowtables, self.parts.map(|parts| parts.flowtables.iter()))
+        {
             if self.old.flowtables.get(name) != self.new.flowtables.get(name) {
                 let item = || Item::Flowtable(self.key.clone(), name.clone());
                 found.push(Pair::new(kind, ObjectKind::Flowtable, item).named(name));
@@ -108,7 +128,9 @@ impl Tables<'_> {
     }
 
     fn objects(&self, found: &mut Vec<Pair>) {
-        for (id @ (number, name), kind) in keys(&self.old.objects, &self.new.objects) {
+        for (id @ (number, name), kind) in
+            keys(&self.old.objects, &self.new.objects, self.parts.map(|parts| parts.objects.iter()))
+        {
             if self.old.objects.get(id) != self.new.objects.get(id) {
                 let item = || Item::Object(self.key.clone(), *number, name.clone());
                 found.push(Pair::new(kind, object_kind(self.key.backend, *number), item).named(name));
@@ -117,7 +139,7 @@ impl Tables<'_> {
     }
 
     fn sets(&self, found: &mut Vec<Pair>) {
-        for (name, kind) in keys(&self.old.sets, &self.new.sets) {
+        for (name, kind) in keys(&self.old.sets, &self.new.sets, self.parts.map(|parts| parts.sets.keys())) {
             let (old, new) = (self.old.sets.get(name), self.new.sets.get(name));
             let (Some(old), Some(new)) = (old, new) else {
                 let object = set_kind(old.or(new));
@@ -143,7 +165,11 @@ impl Tables<'_> {
     }
 
     fn elements(&self, name: &Name, old: &Set, new: &Set, found: &mut Vec<Pair>) {
-        for (key, kind) in keys(&old.elements, &new.elements) {
+        let wanted = self.parts.and_then(|parts| match parts.sets.get(name)? {
+            SetPart::Whole => None,
+            SetPart::Elements(keys) => Some(keys.iter()),
+        });
+        for (key, kind) in keys(&old.elements, &new.elements, wanted) {
             let (old, new) = (old.elements.get(key), new.elements.get(key));
             let expired = new.is_none() && old.is_some_and(|element| element.expires);
             let same = match (old, new) {
@@ -162,7 +188,9 @@ impl Tables<'_> {
     }
 
     fn chains(&self, found: &mut Vec<Pair>) {
-        for (name, kind) in keys(&self.old.chains, &self.new.chains) {
+        for (name, kind) in
+            keys(&self.old.chains, &self.new.chains, self.parts.map(|parts| parts.chains.iter()))
+        {
             let (old, new) = (self.old.chains.get(name), self.new.chains.get(name));
             let (Some(old), Some(new)) = (old, new) else {
                 if old.or(new).is_some_and(is_idle) && self.is_iptables_shaped() {
@@ -282,7 +310,8 @@ fn set_kind(set: Option<&Set>) -> ObjectKind {
     if set.is_some_and(Set::is_map) { ObjectKind::Map } else { ObjectKind::Set }
 }
 
-fn object_kind(backend: Backend, number: u32) -> ObjectKind {
+/// What a stateful object is, by `NFT_OBJECT_*`, or by its backend alone.
+pub fn object_kind(backend: Backend, number: u32) -> ObjectKind {
     match backend {
         Backend::Sysctl => return ObjectKind::Sysctl,
         Backend::Bpf => return ObjectKind::BpfProgram,

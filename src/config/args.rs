@@ -57,6 +57,10 @@ pub enum Format {
     Json,
     /// For tickets and wikis; `report` only.
     Markdown,
+    /// For CI: JUnit's XML; `flows` only.
+    Junit,
+    /// For code scanning: SARIF 2.1.0; `lint` only.
+    Sarif,
 }
 
 impl Format {
@@ -66,6 +70,8 @@ impl Format {
             Self::Text => "text",
             Self::Json => "json",
             Self::Markdown => "markdown",
+            Self::Junit => "junit",
+            Self::Sarif => "sarif",
         }
     }
 }

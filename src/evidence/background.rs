@@ -96,21 +96,6 @@ mod tests {
         Duration::from_millis(count)
     }
 
-    fn process(auid: u32, start: u64) -> Process {
-        Process {
-            thread: 7,
-            pid: 7,
-            ppid: 3,
-            start: ms(start),
-            comm: b"nft".to_vec(),
-            auid: Some(auid),
-            session: Some(4),
-            exe: Some(b"/usr/sbin/nft".to_vec()),
-            cmdline: Some(b"nft\0-f\0/etc/x\0".to_vec()),
-            ..Process::default()
-        }
-    }
-
     fn event(auid: Option<u32>) -> AuditEvent {
         let cfg = NetfilterCfg {
             table: b"t".to_vec(),
@@ -149,7 +134,7 @@ mod tests {
         let claims = Claims { sudo_user: Some("ops5".to_owned()), ssh: None };
         let ssh = Some("192.0.2.7".to_owned());
         let ancestry = Ancestry { names: vec!["sh".to_owned()], ssh, sudo_user: None };
-        let fitting = Process { place, claims, ..process(1005, 1000) };
+        let fitting = Process { place, claims, ..Process::of_nft(1005, 1000) };
         let add = |process: &Process| {
             let sight = Sight { process: process.clone(), ancestry: ancestry.clone() };
             let parent = |ppid, session| {

@@ -68,6 +68,25 @@ pub struct Process {
     pub place: Place,
 }
 
+#[cfg(test)]
+impl Process {
+    /// Number 7, an nft in a session of this login, which began so many milliseconds after the boot.
+    pub(super) fn of_nft(auid: u32, start: u64) -> Self {
+        Self {
+            thread: 7,
+            pid: 7,
+            ppid: 3,
+            start: Duration::from_millis(start),
+            comm: b"nft".to_vec(),
+            auid: Some(auid),
+            session: Some(4),
+            exe: Some(b"/usr/sbin/nft".to_vec()),
+            cmdline: Some(b"nft\0-f\0/etc/x\0".to_vec()),
+            ..Self::default()
+        }
+    }
+}
+
 /// The processes above another one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ancestry {

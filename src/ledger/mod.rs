@@ -8,6 +8,7 @@
 
 mod approve;
 mod baseline;
+mod blame;
 mod error;
 mod events;
 mod files;
@@ -26,6 +27,7 @@ mod worktree;
 pub use crate::model::{Files, HostName};
 pub use approve::Approved;
 pub use baseline::{Baseline, BaselineId, POLICY_FILE};
+pub use blame::Blamed;
 pub use error::LedgerError;
 pub use files::check_files;
 pub use identity::{Identity, event_signature, login_behind};

@@ -25,6 +25,7 @@ pub mod capture;
 pub mod files;
 pub mod host;
 pub mod item;
+pub mod lint;
 pub mod outline;
 pub mod ruleset;
 pub mod settings;
@@ -35,11 +36,15 @@ pub use capture::{Capture, ContextObject, LegacyTable, RawMessage};
 pub use files::Files;
 pub use host::{HostName, InvalidHost};
 pub use item::{Item, Text};
+pub use lint::{LintCode, LintFinding, LintLevel, LintResult, LintRule};
 pub use outline::Outline;
 pub use ruleset::{
     Anonymous, Backend, Chain, Digest, Element, ElementKey, Family, Name, Object, Rule, Ruleset, Set, Table,
     TableKey, text_from_kernel,
 };
 pub use settings::SettingsList;
-pub use traffic::{Decider, Effect, EffectKind, Expect, FlowDirection, FlowOutcome, FlowsResult, Provenance};
+pub use traffic::{
+    Decider, Effect, EffectKind, Expect, FlowDirection, FlowOutcome, FlowsResult, Provenance, TraceResult,
+    TraceStep, TraceVerdict,
+};
 pub use transaction::{Transaction, Witnessed};

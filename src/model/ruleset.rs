@@ -5,8 +5,9 @@
 //! equal bytes. Handles are renumbered on every reload, so identity uses names and digests.
 
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::sync::Arc;
 
 /// A kernel name or text as bytes: nothing guarantees that it is UTF-8.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -222,8 +223,9 @@ pub struct Rule {
     /// Of the canonical bytes: the same for the same rule in any namespace with the same interfaces.
     pub digest: Digest,
     /// Expressions and user data as netlink attributes, volatile parts removed; for a legacy table, the
-    /// line of the save format. Empty in an outline, where the digest stands for it.
-    pub attrs: Box<[u8]>,
+    /// line of the save format. Empty in an outline, where the digest stands for it. Rulesets that are kept side by side may
+    /// share them ([`Ruleset::share`]).
+    pub attrs: Arc<[u8]>,
 }
 
 /// One named or anonymous set or map.
@@ -280,6 +282,25 @@ impl Ruleset {
             })
             .collect();
         Digest::of(parts.iter().map(|part| &part.0[..]))
+    }
+}
+
+impl Ruleset {
+    /// Lets rules share their bytes with equal ones of the same chain of another ruleset.
+    pub fn share(&mut self, other: &Self) {
+        for (key, table) in &mut self.tables {
+            let Some(theirs) = other.tables.get(key) else { continue };
+            for (name, chain) in &mut table.chains {
+                let known = theirs.chains.get(name).into_iter().flat_map(|chain| &chain.rules);
+                let known: HashMap<&[u8], &Arc<[u8]>> =
+                    known.map(|rule| (&rule.attrs[..], &rule.attrs)).collect();
+                for rule in &mut chain.rules {
+                    if let Some(attrs) = known.get(&rule.attrs[..]) {
+                        rule.attrs = Arc::clone(attrs);
+                    }
+                }
+            }
+        }
     }
 }
 

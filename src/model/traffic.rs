@@ -224,3 +224,77 @@ impl FlowsResult {
         }
     }
 }
+
+/// What becomes of a packet that is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TraceVerdict {
+    /// It gets through.
+    Accept,
+    /// It is dropped silently.
+    Drop,
+    /// It is dropped, and its sender is told.
+    Reject,
+    /// That depends on what is not known.
+    Inconclusive,
+}
+
+impl TraceVerdict {
+    /// The word used in JSON and in text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Drop => "drop",
+            Self::Reject => "reject",
+            Self::Inconclusive => "inconclusive",
+        }
+    }
+}
+
+/// A rule that a followed packet matches, or a policy that applies to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TraceStep {
+    /// The hook.
+    pub hook: String,
+    /// The rule or policy, with what it does: `accept`, `drop`, `jump web`, `continue`, …
+    #[serde(flatten)]
+    pub rule: Decider,
+    /// Whether it decides what becomes of the packet at all.
+    pub decides: bool,
+    /// What it depends on, if the packet does not say it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<String>,
+}
+
+/// The object of `trace --format json` (`fwdrift.trace/1`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TraceResult {
+    /// Always `fwdrift.trace/1`.
+    pub schema: String,
+    /// The host's name in the repository.
+    pub host: String,
+    /// The network namespace asked for.
+    pub netns: Option<String>,
+    /// Where the packet was followed.
+    pub against: SideRef,
+    /// The packet, field by field; what was not asked for is that of a usual packet.
+    pub packet: BTreeMap<String, String>,
+    /// Its way through the host: `input`, `forward`, `output`.
+    pub path: String,
+    /// What becomes of it.
+    pub verdict: TraceVerdict,
+    /// What the verdict depends on, if inconclusive.
+    pub conditions: Vec<String>,
+    /// Rules and policies in the order in which it meets them.
+    pub steps: Vec<TraceStep>,
+    /// What could not be seen.
+    pub gaps: Vec<Gap>,
+}
+
+impl TraceResult {
+    /// 0 if the verdict is known, 2 if not, or if something could not be seen.
+    pub fn exit_code(&self) -> u8 {
+        let is_blind = self.gaps.iter().any(|gap| gap.blinds_verdict);
+        if self.verdict == TraceVerdict::Inconclusive || is_blind { 2 } else { 0 }
+    }
+}

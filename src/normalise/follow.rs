@@ -10,6 +10,7 @@ use crate::model::{Backend, Digest, Family, Name, Outline, RawMessage, Rule, Rul
 use crate::netlink::nft::{self, msg, set};
 use crate::netlink::{AttrWriter, Attrs, Malformed};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// Elements of a set are kept beside their digests up to this many bytes, so that a small set that differs
 /// need not be read again.
@@ -266,7 +267,7 @@ impl FollowedChain<'_> {
             self.next = self.matched;
             self.rules = Some(approved[..self.matched].to_vec());
         }
-        let attrs = if self.is_known(approved, digest) { Box::default() } else { attrs.into() };
+        let attrs = if self.is_known(approved, digest) { Arc::default() } else { attrs.into() };
         if let Some(rules) = &mut self.rules {
             rules.push(Rule { digest, attrs });
         }

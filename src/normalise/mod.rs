@@ -12,6 +12,7 @@ mod denormalise;
 pub mod devices;
 mod elements;
 mod follow;
+pub mod handles;
 pub mod ipset;
 mod legacy;
 pub mod scope;

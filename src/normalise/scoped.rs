@@ -3,11 +3,11 @@
 //! A set whose elements a rule writes is the packet path's, whatever chain that rule is in: [`Writers`] knows it of
 //! the chains that were not read.
 
+use super::handles::Handles;
 use super::scope::{Part, Parts, Scope, SetPart};
 use super::{NormaliseError, add, anonymous, describe, xt_set};
 use crate::model::outline::SetName;
 use crate::model::{Anonymous, Backend, Chain, Family, Name, RawMessage, Ruleset, Table, TableKey};
-use crate::netlink::nft::{msg, rule};
 use crate::netlink::{Attrs, Malformed};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,8 +21,8 @@ pub struct Scoped {
     /// What is there of it. Sets are marked as written by rules only as far as these rules tell: see
     /// [`Writers::mark`].
     pub ruleset: Ruleset,
-    /// The kernel's handles of the rules of each chain, in order.
-    pub handles: BTreeMap<(TableKey, Name), Vec<u64>>,
+    /// The kernel's handles of the rules.
+    pub handles: Handles,
 }
 
 /// Normalises the messages of a reading in part: each table with what was read of it.
@@ -34,21 +34,12 @@ pub fn scoped(
     ipset: &BTreeMap<u16, Name>,
 ) -> Result<Scoped, NormaliseError> {
     let mut ruleset = Ruleset { interfaces, ..Ruleset::default() };
-    let mut handles: BTreeMap<(TableKey, Name), Vec<u64>> = BTreeMap::new();
     for message in messages {
         let error = || NormaliseError { what: describe(message.kind) };
         let (family, attrs) = (Family::from_number(message.family).ok_or_else(error)?, Attrs(&message.attrs));
         add(&mut ruleset, family, message.kind, attrs).map_err(|Malformed| error())?;
-        if message.kind == msg::NEWRULE {
-            let text = |kind| attrs.find(kind).map(|attr| Name(attr.string().to_vec()));
-            let (name, chain) = text(rule::TABLE).zip(text(rule::CHAIN)).ok_or_else(error)?;
-            let key = TableKey { backend: Backend::NfTables, family, name };
-            let handle = attrs.find(rule::HANDLE).and_then(|attr| attr.be64()).ok_or_else(error)?;
-            if ruleset.tables.get(&key).is_some_and(|table| table.chains.contains_key(&chain)) {
-                handles.entry((key, chain)).or_default().push(handle);
-            }
-        }
     }
+    let handles = Handles::of(messages, &ruleset)?;
     for table in ruleset.tables.values_mut() {
         super::complete(table, ipset);
     }
@@ -60,9 +51,14 @@ pub fn scoped(
 #[error("the ruleset is not the one that was changed")]
 pub struct Stale;
 
-/// Brings a ruleset up to date with a reading of all that was touched since. What is gone is removed. After an error
-/// the ruleset is not to be used.
-pub fn put(ruleset: &mut Ruleset, writers: &mut Writers, scoped: &Scoped) -> Result<(), Stale> {
+/// Brings a ruleset up to date with a reading of all that was touched since. What is gone is removed. Gives the sets that
+/// are the packet path's now and were not, or the other way round: they look different, though nobody touched them. After
+/// an error the ruleset is not to be used.
+pub fn put(
+    ruleset: &mut Ruleset,
+    writers: &mut Writers,
+    scoped: &Scoped,
+) -> Result<BTreeSet<SetName>, Stale> {
     if scoped.scope.everything {
         return Err(Stale);
     }
@@ -77,7 +73,8 @@ pub fn put(ruleset: &mut Ruleset, writers: &mut Writers, scoped: &Scoped) -> Res
             }
         }
     }
-    let mut doubtful = writers.update(scoped);
+    let turned = writers.update(scoped);
+    let mut doubtful = turned.clone();
     for (key, part) in &scoped.scope.tables {
         let sets: Vec<&Name> = match part {
             Part::Whole => {
@@ -90,7 +87,7 @@ pub fn put(ruleset: &mut Ruleset, writers: &mut Writers, scoped: &Scoped) -> Res
     for name in doubtful {
         writers.mark_one(ruleset, &name);
     }
-    Ok(())
+    Ok(turned)
 }
 
 fn put_parts(table: &mut Table, parts: &Parts, new: &Table) -> Result<(), Stale> {

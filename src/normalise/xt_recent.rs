@@ -12,6 +12,7 @@ use crate::model::{Backend, Family, Rule, Ruleset};
 use crate::netlink::nft::expr;
 use crate::netlink::{AttrWriter, Attrs};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Places in `struct xt_recent_mtinfo_v1`: the name, and what of the mask is not for IPv4.
 const NAME: std::ops::Range<usize> = 10..210;
@@ -22,7 +23,7 @@ const MASK_REST: std::ops::Range<usize> = 216..228;
 pub struct Ipv6Lists {
     names: BTreeSet<Vec<u8>>,
     /// Lines of x_tables' rules that use a list.
-    lines: Vec<Box<[u8]>>,
+    lines: Vec<Arc<[u8]>>,
     /// Whether there are rules of which only the digest is at hand.
     is_unsure: bool,
 }
@@ -163,7 +164,7 @@ mod tests {
         let line = |text: &[u8]| Rule { digest: Digest::of([text]), attrs: text.into() };
         assert!(!alike((Backend::Legacy, Family::Ip6, line(b"-A c -m recent --set --name a --rsource"))));
         assert!(alike((Backend::Legacy, Family::Ip, line(b"-A c -m recent --set --name a --rsource"))));
-        let unread = Rule { attrs: Box::default(), ..full.clone() };
+        let unread = Rule { attrs: Arc::default(), ..full.clone() };
         assert!(!alike((Backend::NfTables, Family::Ip6, unread)));
     }
 }

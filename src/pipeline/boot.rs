@@ -1,7 +1,8 @@
 //! `check --boot`: what the next boot would bring, beside the live state and the approved one. Reads only.
 
 use super::PipelineError;
-use super::look::{Checked, compared, stand_in};
+use super::look::{Checked, stand_in};
+use super::words::compared;
 use crate::boot;
 use crate::compare::{Difference, Known};
 use crate::model::{

@@ -3,11 +3,13 @@
 use super::PipelineError;
 use super::impact;
 use super::last::{keep_names, known, remembered};
-use super::look::compared;
+use super::place::Judged;
 use super::sides::{Seen, Sides, level};
+use super::words::compared;
 use crate::compare::{Comparison, Known};
 use crate::config::Settings;
 use crate::model::{Change, DiffResult, Gap, Sameness, SideKind, Summary};
+use crate::policy;
 use crate::record::Memory;
 use std::path::Path;
 
@@ -23,7 +25,8 @@ pub fn diff(
     level(&mut from, &mut to);
     let memory = memory(settings, &sides, &from, &to)?;
     let known = memory.as_ref().map_or_else(Known::default, |memory| known(Some(memory)));
-    let Comparison { mut differences, re_encoded, alike: _ } = compared(&from.ruleset, &to.ruleset, &known)?;
+    let Comparison { mut differences, re_encoded, re_encoded_in: _, alike: _ } =
+        compared(&from.ruleset, &to.ruleset, &known)?;
     keep_names(&mut differences, &from.ruleset, &to.ruleset, memory.as_ref());
     let mut changes: Vec<Change> = differences.iter().map(|difference| difference.change.clone()).collect();
     for change in &mut changes {
@@ -32,7 +35,9 @@ pub fn diff(
             (change.author, change.time) = (open.author.clone(), open.time);
         }
     }
-    impact::assess(&from.ruleset, &to.ruleset, &differences, &mut changes);
+    let policy = sides.policy().ok().map(|bytes| policy::parse(&bytes)).transpose()?.unwrap_or_default();
+    let judged = Judged::of(settings, &policy, &[])?;
+    impact::assess(&from.ruleset, &to.ruleset, &differences, &mut changes, &judged.judges(&policy));
     let gaps = [from.gaps, to.gaps].concat();
     Ok(DiffResult {
         schema: "fwdrift.diff/1".to_owned(),

@@ -41,6 +41,9 @@ pub enum PipelineError {
     /// The boot state could not be made.
     #[error("cannot tell what the next boot would load: {0}")]
     Boot(#[from] BootError),
+    /// What a side does to traffic.
+    #[error("cannot compute what the rules do to traffic: {0}")]
+    Traffic(String),
     /// The policy on `main`.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -133,6 +136,7 @@ impl PipelineError {
             Self::AlreadyInitialised { .. } => {
                 Some("`fwdrift check` compares with it, `fwdrift approve` changes it".to_owned())
             }
+            Self::Traffic(_) => None,
             Self::NotReviewed { .. } => Some("run `fwdrift check` and review again".to_owned()),
             Self::Blind(gap) => gap.hint.clone(),
             Self::Authored { .. } => Some(

@@ -3,7 +3,7 @@
 use super::history::look_of;
 use super::last::{fingerprints, remembered};
 use super::look::{Checked, approver, beside, blinding};
-use super::{PipelineError, Recorded, lasting, turn};
+use super::{PipelineError, Recorded, lasting, passing};
 use crate::attribute;
 use crate::baseline::{self, Access, Cache};
 use crate::config::Settings;
@@ -54,7 +54,7 @@ pub(super) fn append_events(
         time: checked.reading.look.time,
         boot_id: checked.reading.look.boot_id.clone(),
         generation: checked.reading.look.generation,
-        state: checked.reading.live.digest().to_string(),
+        state: checked.reading.state.clone(),
         baseline: checked.reading.baseline.tree.clone(),
         head,
         open: checked.result.changes.clone(),
@@ -66,6 +66,8 @@ pub(super) fn append_events(
         beside: beside(&checked.reading.live, &checked.reading.beside),
         review_id: checked.result.review_id.clone(),
         re_encoded: checked.result.summary.re_encoded,
+        flows: checked.result.flows.clone(),
+        judged: Some(checked.judged.clone()),
         tally: Some(Tally::with(tally, checked.reading.look.time, is_blind)),
     };
     memory.write(repository, &settings.host)?;
@@ -182,13 +184,13 @@ fn drafts_since(checked: &Checked, memory: &Memory) -> Vec<Event> {
         events.push(Event { author, ..event(checked, memory, EventKind::Gap) });
     }
     if let Some(watched) = checked.trail.seen() {
-        events.extend(turn::transients(checked, watched, &events, |kind| event(checked, memory, kind)));
+        events.extend(passing::transients(checked, watched, &events, |kind| event(checked, memory, kind)));
         return events;
     }
     let before = look_of(memory);
     let moved =
         before.same_count(&checked.reading.look) && memory.generation < checked.reading.look.generation;
-    let same = memory.state == checked.reading.live.digest().to_string();
+    let same = memory.state == checked.reading.state;
     if moved && same && !events.iter().any(|event| event.kind != EventKind::Gap) {
         let (author, time, generations) = checked.trail.of_everything();
         let time = time.unwrap_or(checked.reading.look.time);
@@ -278,7 +280,7 @@ fn bare_event(checked: &Checked) -> Event {
         generation: checked.reading.look.generation,
         boot_id: checked.reading.look.boot_id.clone(),
         netns_cookie: checked.reading.look.netns_cookie,
-        state: checked.reading.live.digest().to_string(),
+        state: checked.reading.state.clone(),
         baseline: checked.result.baseline.clone(),
         baseline_tree: checked.reading.baseline.tree.clone(),
         changes: Vec::new(),

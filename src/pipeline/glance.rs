@@ -10,7 +10,9 @@ use super::context::{self, Context};
 use super::history::{self, Trail};
 use super::impact;
 use super::last::{keep_names, known};
-use super::look::{self, ROUNDS, attribute_new, beside_digest, blinding, open_netns, result_of, review_id};
+use super::look::{self, attribute_new, beside_digest, blinding, open_netns, result_of, review_id};
+use super::place::Judged;
+use super::words::ROUNDS;
 use crate::attribute::Look;
 use crate::baseline::{self, Access, Bodies, Cache};
 use crate::collect::{self, Followed, Glance};
@@ -23,6 +25,7 @@ use crate::model::{
 };
 use crate::normalise::normalise;
 use crate::normalise::xt_recent::uses_list;
+use crate::policy::{self, Policy};
 use crate::record::{Memory, Tally};
 use crate::sys::netns::Netns;
 use chrono::Utc;
@@ -66,9 +69,16 @@ pub(super) fn glance(
     let (boot_id, netns_cookie) = (history::boot_id(), glance.netns_cookie);
     let look = Look { boot_id, netns_cookie, generation: glance.generation, time: now };
     let gaps = std::mem::take(&mut glance.gaps);
-    let seen = Sight { settings, id, list, memory, look, audited, gaps };
-    if seen.is_unchanged(&glance, &beside) {
+    let policy = policy::parse(&id.policy)?;
+    let judged = Judged::of(settings, &policy, &id.policy)?;
+    let is_judged = judged.is_of(Some(&memory));
+    let seen = Sight { settings, id, list, memory, look, audited, gaps, policy, judged };
+    if is_judged && seen.is_unchanged(&glance, &beside) {
         return Ok(Some(seen.unchanged()));
+    }
+    // Whether flows hold is told by whole rulesets only.
+    if !seen.policy.flows.is_empty() {
+        return Ok(None);
     }
     let cache = Cache::new(repository.cache_dir(), access);
     seen.followed(repository, &cache, &netns, glance, beside)
@@ -83,6 +93,8 @@ struct Sight<'s> {
     look: Look,
     audited: bool,
     gaps: Vec<Gap>,
+    policy: Policy,
+    judged: Judged,
 }
 
 impl Sight<'_> {
@@ -105,7 +117,9 @@ impl Sight<'_> {
             self.gaps.push(context::no_settings());
         }
         let (changes, review_id) = (self.memory.open.clone(), self.memory.review_id.clone());
+        let flows = self.memory.flows.clone();
         let result = self.result(changes, self.memory.re_encoded, review_id, self.gaps.clone());
+        let result = CheckResult { flows, ..result };
         let tally = Some(Tally::with(self.memory.tally, self.look.time, false));
         let nothing_new = Some(Memory { time: self.look.time, audited: self.audited, tally, ..self.memory });
         Glanced { result, nothing_new }
@@ -179,20 +193,22 @@ impl Sight<'_> {
     ) -> Result<Option<Glanced>, PipelineError> {
         let known = known(Some(&self.memory)).with(cache.alike());
         let Some(found) = compared(approved, bodies, live, &known)? else { return Ok(None) };
-        let Comparison { mut differences, re_encoded, alike } = found;
+        let Comparison { mut differences, re_encoded, alike, re_encoded_in: _ } = found;
         cache.keep_alike(&alike);
         keep_names(&mut differences, approved, live, Some(&self.memory));
         let mut changes: Vec<Change> = differences.iter().map(|d| d.change.clone()).collect();
         let trail = Trail::new(self.settings, Some(&self.memory), &self.look);
         attribute_new(&mut changes, &[], Some(&self.memory), None, &trail);
-        if !impact::remembered(&mut changes, &self.memory.open) {
+        let same = self.judged.is_of(Some(&self.memory));
+        if !same || !impact::remembered(&mut changes, &self.memory.open) {
             let tables: Vec<Item> = approved.tables.keys().cloned().map(Item::Table).collect();
             if bodies.fill(approved, &tables).is_err() {
                 return Ok(None);
             }
             // What was not kept while reading is what the approved side has, too.
             let whole = compare::apply(approved, live, &differences, |_| true);
-            impact::assess(approved, &whole, &differences, &mut changes);
+            let judges = self.judged.judges(&self.policy);
+            impact::assess(approved, &whole, &differences, &mut changes, &judges);
         }
         self.gaps.extend(trail.gaps());
         let review_id = review_id(&self.id.tree, &changes, &differences, approved, live);
@@ -238,7 +254,7 @@ fn is_same(approved: &Ruleset, live: &Ruleset) -> bool {
         && approved.tables.values().zip(live.tables.values()).all(same)
 }
 
-/// As `look::compared`, with what is decoded taken from the bodies first; none if they cannot be read.
+/// As `words::compared`, with what is decoded taken from the bodies first; none if they cannot be read.
 fn compared(
     approved: &mut Ruleset,
     bodies: &Bodies,

@@ -1,7 +1,8 @@
 //! The evidence between two looks, read once and used for every change: what `watch` saw of each transaction, and
 //! the audit history for all else.
 
-use crate::attribute::{self, Aim, Attribution, Deed, Evidences, Handled, Handles, Look};
+use super::passing::Telling;
+use crate::attribute::{self, Aim, Attribution, Deed, Evidences, Handled, Look};
 use crate::compare::{Difference, Fingerprint, Known};
 use crate::config::Settings;
 use crate::evidence::{self, AuditSource, History, People};
@@ -10,12 +11,14 @@ use crate::model::{
     Window,
 };
 use crate::netlink::nft::set::F_TIMEOUT;
+use crate::normalise::handles::Handles;
 use crate::normalise::touched::{Act, Thing, Touch};
 use crate::record::Memory;
 use chrono::{DateTime, Utc};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 /// The audit trail from the last look to this one; read when it is first needed, and once.
 #[derive(Debug)]
@@ -36,7 +39,7 @@ pub struct Trail {
 #[derive(Debug, Default)]
 pub struct Watched {
     /// The transactions, in order.
-    pub deeds: Vec<Deed>,
+    pub deeds: Vec<Arc<Deed>>,
     /// The generations that were committed, and of which nothing was heard.
     pub missing: Vec<u32>,
     /// At least what the transactions touched, as the last look showed it.
@@ -53,8 +56,8 @@ pub struct Watched {
     pub ipset: BTreeMap<u16, Name>,
     /// What was missed of the evidence.
     pub gaps: Vec<Gap>,
-    /// Whether the texts of transactions that left nothing behind are left out.
-    pub brief: bool,
+    /// How many transactions that left nothing behind may be told in words.
+    pub telling: Telling,
 }
 
 /// What the transactions of each change must have done, by the change's id.
@@ -315,7 +318,7 @@ fn may_have_expired(change: &Change, live: &Ruleset) -> bool {
 }
 
 /// The rules that came (true) or went in chains that several authors changed, with their digests.
-fn rules_of_several(deeds: &[Deed]) -> Vec<(TableKey, String, bool, String)> {
+fn rules_of_several(deeds: &[Arc<Deed>]) -> Vec<(TableKey, String, bool, String)> {
     let mut authors: BTreeMap<(&TableKey, &Name), Vec<&Author>> = BTreeMap::new();
     for deed in deeds {
         for touch in &deed.touches {

@@ -3,6 +3,8 @@
 //! Input: both rulesets, their differences, and the changes that were made of those, in the same order; output: each
 //! change's `impact`. What cannot be computed says so in `impact_incomplete`, and is never "no effect".
 
+use super::flows::wanted;
+use super::place::Place;
 use crate::baseline;
 use crate::compare::Difference;
 use crate::decode;
@@ -10,12 +12,47 @@ use crate::model::{
     Backend, Change, Decider, Effect, Family, Files, Item, Provenance, Ruleset, TableKey, Text,
 };
 use crate::normalise::normalise;
+use crate::policy::{Policy, severity};
 use crate::report::time::utc;
 use crate::traffic::effects::{Answer, Budget, DeciderRef, Found, effects};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Fills the changes' `impact`. `changes` begins with those of `differences`, in their order.
-pub(super) fn assess(before: &Ruleset, after: &Ruleset, differences: &[Difference], changes: &mut [Change]) {
+/// What effects are judged by.
+pub(super) struct Judges<'a> {
+    /// Severities and required flows.
+    pub(super) policy: &'a Policy,
+    /// Where the host stands.
+    pub(super) place: &'a Place,
+}
+
+/// Fills the changes' `impact` and `severity`. `changes` begins with those of `differences`, in their order.
+pub(super) fn assess(
+    before: &Ruleset,
+    after: &Ruleset,
+    differences: &[Difference],
+    changes: &mut [Change],
+    judges: &Judges<'_>,
+) {
+    fill(before, after, differences, changes, judges);
+    let counted = differences.len().min(changes.len());
+    let Judges { policy, .. } = judges;
+    for change in &mut changes[..counted] {
+        let effects = change.impact.as_deref();
+        change.severity = match (effects, &change.impact_incomplete) {
+            (Some(effects), _) => Some(severity(change, effects, &policy.severities, &policy.flows)),
+            (None, Some(_)) => Some(severity(change, &[], &policy.severities, &policy.flows)),
+            (None, None) => None,
+        };
+    }
+}
+
+fn fill(
+    before: &Ruleset,
+    after: &Ruleset,
+    differences: &[Difference],
+    changes: &mut [Change],
+    judges: &Judges<'_>,
+) {
     let counted = differences.len().min(changes.len());
     for change in &mut changes[..counted] {
         (change.impact, change.impact_incomplete) = unmodelled(change);
@@ -32,7 +69,9 @@ pub(super) fn assess(before: &Ruleset, after: &Ruleset, differences: &[Differenc
             return;
         }
     };
-    let Answer { found, incomplete } = effects(&before, &after, differences, Budget::default());
+    let of_policy = judges.policy.flows.iter();
+    let flows: Vec<_> = of_policy.map(|flow| (flow.name.clone(), wanted(flow, judges.place))).collect();
+    let Answer { found, incomplete } = effects(&before, &after, differences, &flows, Budget::default());
     let texts = [
         texts_of(&before, found.iter().filter_map(|found| found.was.as_ref())),
         texts_of(&after, found.iter().filter_map(|found| found.now.as_ref())),

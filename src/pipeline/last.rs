@@ -50,6 +50,8 @@ pub(super) fn remembered(repository: &Repository, host: &HostName) -> Result<Opt
         beside: None,
         review_id: String::new(),
         re_encoded: 0,
+        flows: Vec::new(),
+        judged: None,
         tally: None,
     }))
 }

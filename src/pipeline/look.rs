@@ -5,30 +5,31 @@
 
 use super::PipelineError;
 use super::context::{self, Context};
+use super::flows;
 use super::history::{self, Trail};
 use super::impact;
 use super::last::{keep_names, known, remembered};
+use super::place::Judged;
+use super::provenance::Provenances;
+use super::words::{compared, compared_in_words};
 use crate::attribute::Look;
 use crate::baseline::{Access, Cache};
 use crate::collect;
-use crate::compare::{self, Comparison, Difference, Fingerprint, Known, Texts};
+use crate::compare::{Comparison, Difference, Earlier, Fingerprint, Known, Texts};
 use crate::config::Settings;
-use crate::decode::{self, DecodeError};
 use crate::ledger::{Baseline, HostName, Repository};
 use crate::model::{
-    Author, Backend, BaselineRef, Capture, Change, CheckResult, Digest, Evidence, Gap, Ruleset, SettingsList,
-    Source, Summary, Table, TableKey, Verdict,
+    Author, Backend, BaselineRef, Capture, Change, CheckResult, Digest, Evidence, Gap, Item, Ruleset,
+    SettingsList, Source, Summary, Table, TableKey, Verdict,
 };
 use crate::netlink::Attrs;
 use crate::netlink::nft::table;
 use crate::normalise::normalise;
+use crate::policy;
 use crate::record::Memory;
 use crate::sys::netns::Netns;
 use chrono::Utc;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-
-/// Comparisons are repeated with more texts at most this often: equal texts can shift an alignment.
-pub(super) const ROUNDS: usize = 4;
 
 /// A look at the live state, compared with what is approved.
 #[derive(Debug)]
@@ -39,12 +40,16 @@ pub struct Checked {
     pub(super) reading: Reading,
     /// The differences, with the objects they are about.
     pub differences: Vec<Difference>,
-    /// The texts of the live objects among them.
+    /// The texts of the live objects among those that were compared.
     pub(super) texts: Texts,
+    /// See [`Comparison::re_encoded_in`].
+    pub(super) re_encoded_in: BTreeMap<Item, usize>,
     /// The live state of the last look against the present baseline.
     pub(super) between: Vec<Change>,
     pub(super) trail: Trail,
     pub(super) memory: Option<Memory>,
+    /// See [`Judged`].
+    pub(super) judged: String,
 }
 
 impl Checked {
@@ -64,6 +69,8 @@ impl Checked {
 pub(super) struct Reading {
     /// The live state.
     pub(super) live: Ruleset,
+    /// Its digest.
+    pub(super) state: String,
     /// The approved state.
     pub(super) approved: Ruleset,
     pub(super) baseline: Baseline,
@@ -85,10 +92,10 @@ pub(super) fn examine(
     access: Access,
 ) -> Result<Checked, PipelineError> {
     let netns = open_netns(settings)?;
-    let reading = Reading::take(settings, repository, access, &netns, |_| {})?;
+    let reading = Reading::take(settings, repository, access, &netns, |_, _| {})?;
     let memory = remembered(repository, &settings.host)?;
     let trail = Trail::new(settings, memory.as_ref(), &reading.look);
-    reading.compared(settings, repository, access, memory, trail)
+    reading.compared(settings, repository, access, memory, trail, None)
 }
 
 impl Reading {
@@ -97,13 +104,14 @@ impl Reading {
         self.context.list()
     }
 
-    /// Collects and normalises the live state, and loads the approved one. `see` is shown what the kernel sent.
+    /// Collects and normalises the live state, and loads the approved one. `see` is shown what the
+    /// kernel sent, and what it says.
     pub(super) fn take(
         settings: &Settings,
         repository: &Repository,
         access: Access,
         netns: &Netns,
-        see: impl FnOnce(&Capture),
+        see: impl FnOnce(&Capture, &Ruleset),
     ) -> Result<Self, PipelineError> {
         let host = &settings.host;
         let baseline = repository
@@ -113,8 +121,8 @@ impl Reading {
         let captured_at = Utc::now();
         let list = context::listed(&baseline.files, &baseline.policy)?;
         let (capture, mut gaps) = collect::capture(netns, Some(&list))?;
-        see(&capture);
         let mut live = normalise(&capture)?;
+        see(&capture, &live);
         let rest = Capture { messages: Vec::new(), ..capture };
         let beside = beside_digest(&normalise(&rest)?, &rest.interfaces);
         let cache = Cache::new(repository.cache_dir(), access);
@@ -123,10 +131,11 @@ impl Reading {
         let context = Context::settle(list, &mut live, &mut approved, &mut gaps);
         let (boot_id, netns_cookie) = (history::boot_id(), collect::netns_cookie(netns));
         let look = Look { boot_id, netns_cookie, generation: rest.generation, time: captured_at };
-        Ok(Self { live, approved, baseline, context, beside, audited, look, gaps, unseen })
+        let state = live.digest().to_string();
+        Ok(Self { live, state, approved, baseline, context, beside, audited, look, gaps, unseen })
     }
 
-    /// Compares and attributes.
+    /// Compares and attributes; where an earlier comparison stands for the most part, only the rest.
     pub(super) fn compared(
         self,
         settings: &Settings,
@@ -134,15 +143,16 @@ impl Reading {
         access: Access,
         memory: Option<Memory>,
         mut trail: Trail,
+        earlier: Option<Earlier>,
     ) -> Result<Checked, PipelineError> {
-        let Self { live, approved, baseline, context, beside, audited, look, mut gaps, unseen } = self;
+        let Self { live, state, approved, baseline, context, beside, audited, look, mut gaps, unseen } = self;
         let cache = Cache::new(repository.cache_dir(), access);
         let own_gaps = gaps.clone();
         let known = known(memory.as_ref()).with(cache.alike());
-        let mut told = known.clone();
+        let mut told = known.clone().with_earlier(earlier);
         trail.tell(&mut told);
         let (comparison, texts) = compared_in_words(&approved, &live, &told)?;
-        let Comparison { mut differences, re_encoded, alike } = comparison;
+        let Comparison { mut differences, re_encoded, re_encoded_in, alike } = comparison;
         cache.keep_alike(&alike);
         keep_names(&mut differences, &approved, &live, memory.as_ref());
         let mut changes: Vec<Change> = differences.iter().map(|d| d.change.clone()).collect();
@@ -156,7 +166,7 @@ impl Reading {
         }
         let between = match &memory {
             Some(memory) => {
-                let sides = (&approved, &live, &context);
+                let sides = (&approved, (&live, state.as_str()), &context);
                 since_then(
                     (repository, &settings.host),
                     (&cache, &known),
@@ -172,16 +182,22 @@ impl Reading {
         attribute_new(&mut changes, &between, memory.as_ref(), Some(&baseline), &trail);
         gaps.extend(trail.gaps());
         let open = memory.as_ref().map_or(&[][..], |memory| &memory.open);
-        if !impact::remembered(&mut changes, open) {
-            impact::assess(&approved, &live, &differences, &mut changes);
+        let policy = policy::parse(&baseline.policy)?;
+        let judged = Judged::of(settings, &policy, &baseline.policy)?;
+        if !judged.is_of(memory.as_ref()) || !impact::remembered(&mut changes, open) {
+            impact::assess(&approved, &live, &differences, &mut changes, &judged.judges(&policy));
         }
+        let provenances = || Provenances::of_look(repository, &baseline, &approved, &differences, &changes);
+        let flows = flows::outcomes(&live, &policy.flows, &judged.place, provenances);
         let at = BaselineRef { commit: baseline.commit.clone(), path: baseline.path.clone() };
         let review_id = review_id(&baseline.tree, &changes, &differences, &approved, &live);
         let summary = Summary::of(&changes, re_encoded);
-        let result = result_of(settings, at, &look, changes, gaps, summary, review_id);
+        let result =
+            CheckResult { flows, ..result_of(settings, at, &look, changes, gaps, summary, review_id) };
+        let judged = judged.digest;
         let reading =
-            Self { live, approved, baseline, context, beside, audited, look, gaps: own_gaps, unseen };
-        Ok(Checked { result, reading, differences, texts, between, trail, memory })
+            Self { live, state, approved, baseline, context, beside, audited, look, gaps: own_gaps, unseen };
+        Ok(Checked { result, reading, differences, texts, re_encoded_in, between, trail, memory, judged })
     }
 }
 
@@ -276,13 +292,13 @@ fn since_then(
     (cache, known): (&Cache, &Known),
     memory: &Memory,
     baseline: &Baseline,
-    (approved, live, context): (&Ruleset, &Ruleset, &Context),
+    (approved, (live, state), context): (&Ruleset, (&Ruleset, &str), &Context),
     now: &[Change],
 ) -> Result<Vec<Change>, PipelineError> {
     if memory.baseline == baseline.tree {
         return Ok(memory.open.clone());
     }
-    if memory.state == live.digest().to_string() {
+    if memory.state == state {
         return Ok(now.to_vec());
     }
     let Some((_, files)) = repository.ledger_files(host)? else { return Ok(Vec::new()) };
@@ -305,33 +321,6 @@ pub fn open_netns(settings: &Settings) -> Result<Netns, PipelineError> {
         None => Netns::current(),
     };
     netns.map_err(|error| PipelineError::Collect(error.into()))
-}
-
-/// Compares two rulesets, decoding just what differs and is not known to mean the same.
-pub fn compared(approved: &Ruleset, live: &Ruleset, known: &Known) -> Result<Comparison, DecodeError> {
-    Ok(compared_in_words(approved, live, known)?.0)
-}
-
-/// As [`compared`], with the texts of the live objects that differ.
-fn compared_in_words(
-    approved: &Ruleset,
-    live: &Ruleset,
-    known: &Known,
-) -> Result<(Comparison, Texts), DecodeError> {
-    let unmatched = compare::unmatched_as(approved, live, known);
-    let mut before = decode::decode(approved, &unmatched.baseline)?;
-    let mut after = decode::decode(live, &unmatched.live)?;
-    let mut comparison = compare::compare_as(approved, live, &before, &after, known);
-    for _ in 1..ROUNDS {
-        let (old, new) = compare::without_text(&comparison, &before, &after);
-        if old.is_empty() && new.is_empty() {
-            break;
-        }
-        before.extend(decode::decode(approved, &old)?);
-        after.extend(decode::decode(live, &new)?);
-        comparison = compare::compare_as(approved, live, &before, &after, known);
-    }
-    Ok((comparison, after))
 }
 
 /// Changes seen before keep their author; those that a commit on the baseline made have its author; new ones

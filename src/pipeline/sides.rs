@@ -71,6 +71,8 @@ pub struct Seen {
     pub described: SideRef,
     /// Its ruleset.
     pub ruleset: Ruleset,
+    /// The files that say it, relative to the directory of a baseline; empty if no files do.
+    pub files: Files,
     /// What could not be seen of it.
     pub gaps: Vec<Gap>,
     /// Tables that it may have, which cannot be seen.
@@ -101,6 +103,11 @@ impl<'a> Sides<'a> {
     /// The repository, if it is there.
     pub fn repository(&self) -> Option<&Repository> {
         self.repository.as_ref().ok()
+    }
+
+    /// `fwdrift.toml` on `main`.
+    pub fn policy(&mut self) -> Result<Vec<u8>, PipelineError> {
+        Ok(self.needs_repository()?.policy()?)
     }
 
     /// Loads the side that a word names.
@@ -163,7 +170,15 @@ impl<'a> Sides<'a> {
         };
         let ruleset = normalise(&capture)?;
         let unknown = Unknown::default();
-        Ok(Seen { described, ruleset, gaps, unknown, says_bpf: true, listed: Some(list) })
+        Ok(Seen {
+            described,
+            ruleset,
+            files: Files::new(),
+            gaps,
+            unknown,
+            says_bpf: true,
+            listed: Some(list),
+        })
     }
 
     /// The settings to read of a live side: what the policy and this host's baseline name, as `check` does.
@@ -194,7 +209,7 @@ impl<'a> Sides<'a> {
         let found = boot::look(self.boot_root, &self.interfaces)?;
         let described = SideRef { providers: found.providers, ..described("boot", SideKind::Boot) };
         let (ruleset, gaps, unknown) = (found.ruleset, found.gaps, found.unknown);
-        Ok(Seen { described, ruleset, gaps, unknown, says_bpf: false, listed: None })
+        Ok(Seen { described, ruleset, files: Files::new(), gaps, unknown, says_bpf: false, listed: None })
     }
 
     fn file(&self, given: &str) -> Result<Seen, PipelineError> {
@@ -216,7 +231,15 @@ impl<'a> Sides<'a> {
             Err(_) => normalise(&baseline::compile(files, &self.interfaces)?)?,
         };
         let unknown = Unknown::default();
-        Ok(Seen { described, ruleset, gaps: Vec::new(), unknown, says_bpf: true, listed: None })
+        Ok(Seen {
+            described,
+            ruleset,
+            files: files.clone(),
+            gaps: Vec::new(),
+            unknown,
+            says_bpf: true,
+            listed: None,
+        })
     }
 }
 

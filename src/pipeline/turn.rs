@@ -6,35 +6,31 @@
 
 use super::events::{append_events, append_failure, drafts, live_files};
 use super::history::{self, Trail, Watched};
+use super::kept::{Advanced, Kept, Rules, files_after};
 use super::last::remembered;
 use super::look::{Checked, Reading, beside_digest, open_netns};
+use super::passing::Telling;
 use super::{PipelineError, Recorded};
-use crate::attribute::{self, Deed, Handles, Look};
-use crate::baseline::{self, Access};
+use crate::attribute::{Deed, Look};
+use crate::baseline::Access;
 use crate::collect;
 use crate::collect::transactions::is_after;
+use crate::compare::Earlier;
 use crate::config::Settings;
-use crate::decode;
 use crate::ledger::Repository;
-use crate::model::{
-    AuditEvent, Author, Backend, Capture, Change, Event, EventKind, Family, Files, Gap, Item, Name, Ruleset,
-    TableKey, Witnessed,
-};
-use crate::netlink::Attrs;
-use crate::netlink::nft::{msg, rule};
-use crate::normalise::advance::advance;
-use crate::normalise::scope::{Part, Scope, restrict};
-use crate::normalise::scoped::{Scoped, Writers, put};
-use crate::normalise::{deeds, normalise};
+use crate::model::{AuditEvent, Capture, Files, Gap, Name, Ruleset};
+use crate::normalise::normalise;
+use crate::normalise::scope::Scope;
+use crate::normalise::scoped::Scoped;
 use crate::record::Memory;
+use crate::sys;
 use crate::sys::netns::Netns;
 use chrono::Utc;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Readings in part before a full one: transactions that come meanwhile may touch more.
 const ATTEMPTS: usize = 5;
-/// How many passing transactions of one turn are told in words; each takes a scratch namespace, some 15 ms.
-const TEXTS: usize = 25;
 /// The generations that one event lists as missing.
 const LISTED: u32 = 1 << 16;
 
@@ -42,7 +38,7 @@ const LISTED: u32 = 1 << 16;
 #[derive(Clone, Debug)]
 pub struct Heard {
     /// Who, and what.
-    pub deed: Deed,
+    pub deed: Arc<Deed>,
     /// Where.
     pub scope: Scope,
 }
@@ -65,20 +61,8 @@ pub struct Beside {
     pub poll: bool,
     /// Whether everything is to be read.
     pub full: bool,
-    /// Whether there is so much to do that the texts of passing transactions are left out.
-    pub brief: bool,
-}
-
-/// What a turn leaves to the next one.
-#[derive(Debug)]
-pub struct Kept {
-    reading: Reading,
-    handles: Handles,
-    writers: Writers,
-    /// The live state as the ledger's files; none if they are not known.
-    files: Option<Files>,
-    head: Option<String>,
-    state: String,
+    /// How many transactions that left nothing behind may be told in words.
+    pub telling: Telling,
 }
 
 /// One turn. `waiting` are transactions that were heard; those that came too late for this turn's reading are left there.
@@ -93,7 +77,7 @@ pub fn turn(
     let lock = repository.lock()?;
     let turn = Turn { settings, repository: &repository, beside };
     match turn.look(kept, waiting, hear) {
-        Ok((checked, handles, writers, old_files)) => {
+        Ok((checked, rules, old_files)) => {
             let events = drafts(settings, &checked);
             let files = match (events.is_empty(), old_files) {
                 // The newest event's: nothing has changed since.
@@ -103,10 +87,9 @@ pub fn turn(
             };
             let (entries, memory) =
                 append_events(settings, &repository, &lock, &checked, events, files.as_ref())?;
-            let Checked { result, reading, .. } = checked;
+            let Checked { result, reading, differences, re_encoded_in, .. } = checked;
             waiting.retain(|heard| is_later(heard, reading.look.generation));
-            let (head, state) = (memory.head, memory.state);
-            *kept = Some(Kept { reading, handles, writers, files, head, state });
+            *kept = Some(Kept { reading, rules, files, head: memory.head, differences, re_encoded_in });
             Ok(Recorded { result, events: entries })
         }
         Err(error) => {
@@ -124,8 +107,8 @@ struct Turn<'t> {
     beside: Beside,
 }
 
-/// What a turn saw, with what the next one needs: handles, writers, and the files of the state if they are known.
-type Seen = (Checked, Handles, Writers, Option<Files>);
+/// What a turn saw, with what the next one needs, and the files of the state if they are known.
+type Seen = (Checked, Rules, Option<Files>);
 
 impl Turn<'_> {
     fn look(
@@ -136,7 +119,9 @@ impl Turn<'_> {
     ) -> Result<Seen, PipelineError> {
         let memory = remembered(self.repository, &self.settings.host)?;
         let netns = open_netns(self.settings)?;
-        let kept = kept.take().filter(|kept| !self.beside.full && self.is_current(kept, memory.as_ref()));
+        let kept = kept.take().filter(|kept| {
+            !self.beside.full && kept.is_current(self.repository, &self.settings.host, memory.as_ref())
+        });
         if let (Some(kept), Some(memory)) = (kept, &memory)
             && self.is_same_beside(&kept, &netns)?
             && let Some(seen) = self.in_part(kept, memory, &netns, waiting, hear)?
@@ -144,19 +129,6 @@ impl Turn<'_> {
             return Ok(seen);
         }
         self.in_full(memory, &netns, waiting, hear)
-    }
-
-    /// Whether the last turn's rulesets are those of the last look, and of the present baseline.
-    fn is_current(&self, kept: &Kept, memory: Option<&Memory>) -> bool {
-        let path = baseline::context_path(Backend::Sysctl).unwrap_or_default();
-        let tree = self.repository.baseline_id(&self.settings.host, path).ok().flatten().map(|id| id.tree);
-        tree.as_ref() == Some(&kept.reading.baseline.tree)
-            && memory.is_some_and(|memory| {
-                memory.head == kept.head
-                    && memory.state == kept.state
-                    && memory.baseline == kept.reading.baseline.tree
-            })
-            && kept.reading.look.boot_id == history::boot_id()
     }
 
     /// Whether what the generation does not cover is as it was, if that is to be asked.
@@ -174,36 +146,32 @@ impl Turn<'_> {
     /// Reads what was touched; none if that does not do.
     fn in_part(
         &mut self,
-        kept: Kept,
+        mut kept: Kept,
         memory: &Memory,
         netns: &Netns,
         waiting: &mut Vec<Heard>,
         hear: &mut Hear<'_>,
     ) -> Result<Option<Seen>, PipelineError> {
-        let Kept { mut reading, mut handles, mut writers, files, .. } = kept;
         let time = Utc::now();
         let Some(scoped) = scope_of_all(netns, memory.generation, waiting, hear)? else { return Ok(None) };
-        if scoped.ruleset.interfaces != reading.live.interfaces {
+        if scoped.ruleset.interfaces != kept.reading.live.interfaces {
             return Ok(None);
         }
-        let before = restrict(&reading.live, &scoped.scope);
-        let handles_before = handles_of_scope(&handles, &scoped.scope);
-        if put(&mut reading.live, &mut writers, &scoped).is_err() {
+        let Ok(Advanced { before, after, handles_before, earlier }) = kept.advance(&scoped) else {
             return Ok(None);
-        }
-        replace_handles(&mut handles, &scoped);
+        };
+        let Kept { mut reading, rules, files, .. } = kept;
         reading.look = Look { generation: scoped.generation, time, ..reading.look };
         reading.audited = history::is_auditing();
         let watched = Watched {
             before: before.clone(),
             handles_before,
-            handles_now: handles_of_scope(&handles, &scoped.scope),
+            handles_now: scoped.handles,
             ..self.watched(&reading.look, memory, waiting)
         };
-        let checked = self.compared(reading, Some(memory.clone()), Some(watched))?;
-        let after = restrict(&checked.reading.live, &scoped.scope);
-        let files = files.and_then(|files| self.files_after(files, &before, &after, &checked));
-        Ok(Some((checked, handles, writers, files)))
+        let checked = self.compared(reading, Some(memory.clone()), Some(watched), earlier)?;
+        let files = files.and_then(|files| files_after(files, &before, &after, &checked));
+        Ok(Some((checked, rules, files)))
     }
 
     /// Reads everything.
@@ -214,31 +182,35 @@ impl Turn<'_> {
         waiting: &mut Vec<Heard>,
         hear: &mut Hear<'_>,
     ) -> Result<Seen, PipelineError> {
-        let mut handles = Handles::new();
-        let see = |capture: &Capture| handles = handles_of(capture);
-        let reading = Reading::take(self.settings, self.repository, Access::ReadWrite, netns, see)?;
-        let writers = Writers::of(&reading.live);
+        let mut rules = Rules::default();
+        let see = |capture: &Capture, live: &Ruleset| rules = Rules::of(capture, live);
+        let mut reading = Reading::take(self.settings, self.repository, Access::ReadWrite, netns, see)?;
+        // Both are kept.
+        reading.live.share(&reading.approved);
+        rules.look_for_lists([&reading.live, &reading.approved]);
         waiting.extend(hear(reading.look.generation));
         let watched = memory
             .as_ref()
             .filter(|memory| history::look_of(memory).same_count(&reading.look))
             .map(|memory| Watched {
-                handles_now: handles.clone(),
+                handles_now: rules.handles.clone(),
                 ..self.watched(&reading.look, memory, waiting)
             });
-        let checked = self.compared(reading, memory, watched)?;
-        Ok((checked, handles, writers, None))
+        let checked = self.compared(reading, memory, watched, None)?;
+        // Most of what was needed is not kept.
+        sys::memory::give_back();
+        Ok((checked, rules, None))
     }
 
     /// What was heard between two looks.
     fn watched(&mut self, look: &Look, memory: &Memory, waiting: &[Heard]) -> Watched {
-        let is_new = |deed: &&Deed| {
+        let is_new = |deed: &&Arc<Deed>| {
             is_after(generation_of(deed), memory.generation)
                 && !is_after(generation_of(deed), look.generation)
         };
-        // Copies: if what follows fails, the next turn needs them.
-        let deeds: Vec<Deed> = waiting.iter().map(|heard| &heard.deed).filter(is_new).cloned().collect();
-        let known: BTreeSet<u32> = deeds.iter().map(generation_of).collect();
+        // They stay where they are: if what follows fails, the next turn needs them.
+        let deeds: Vec<Arc<Deed>> = waiting.iter().map(|heard| &heard.deed).filter(is_new).cloned().collect();
+        let known: BTreeSet<u32> = deeds.iter().map(|deed| generation_of(deed)).collect();
         let length = look.generation.wrapping_sub(memory.generation);
         let all =
             (length.saturating_sub(LISTED)..length).map(|step| memory.generation.wrapping_add(step + 1));
@@ -248,7 +220,7 @@ impl Turn<'_> {
             x_tables: std::mem::take(&mut self.beside.x_tables),
             heard_all: self.beside.heard_all,
             gaps: std::mem::take(&mut self.beside.gaps),
-            brief: self.beside.brief,
+            telling: std::mem::take(&mut self.beside.telling),
             ipset: std::mem::take(&mut self.beside.ipset),
             ..Watched::default()
         }
@@ -259,39 +231,14 @@ impl Turn<'_> {
         reading: Reading,
         memory: Option<Memory>,
         watched: Option<Watched>,
+        earlier: Option<Earlier>,
     ) -> Result<Checked, PipelineError> {
         let trail = Trail::new(self.settings, memory.as_ref(), &reading.look);
         let trail = match watched {
             Some(watched) => trail.watched(watched),
             None => trail,
         };
-        reading.compared(self.settings, self.repository, Access::ReadWrite, memory, trail)
-    }
-
-    /// The files of the state after a turn, made from those before; none if they have to be written anew.
-    fn files_after(
-        &self,
-        mut files: Files,
-        before: &Ruleset,
-        after: &Ruleset,
-        checked: &Checked,
-    ) -> Option<Files> {
-        if !before.tables.keys().eq(after.tables.keys()) {
-            return None;
-        }
-        for (key, new) in &after.tables {
-            let old = before.tables.get(key)?;
-            if old == new {
-                continue;
-            }
-            let text = |chain: &Name, place: usize| {
-                let text = checked.texts.get(&Item::Rule(key.clone(), chain.clone(), place))?;
-                text.exact.then(|| text.text.clone())
-            };
-            let content = files.get_mut(&baseline::table_path(key))?;
-            *content = baseline::splice(content, old, new, &text)?;
-        }
-        Some(files)
+        reading.compared(self.settings, self.repository, Access::ReadWrite, memory, trail, earlier)
     }
 }
 
@@ -325,156 +272,10 @@ fn scope_of_all(
     Ok(None)
 }
 
-fn generation_of(deed: &Deed) -> u32 {
+pub(super) fn generation_of(deed: &Deed) -> u32 {
     deed.witnessed.transaction.generation
 }
 
 fn is_later(heard: &Heard, generation: u32) -> bool {
     is_after(generation_of(&heard.deed), generation)
-}
-
-/// The handles of all rules of a capture, by chain in order.
-fn handles_of(capture: &Capture) -> Handles {
-    let mut handles = Handles::new();
-    for message in capture.messages.iter().filter(|message| message.kind == msg::NEWRULE) {
-        let attrs = Attrs(&message.attrs);
-        let text = |kind| attrs.find(kind).map(|attr| Name(attr.string().to_vec()));
-        let found = (Family::from_number(message.family), text(rule::TABLE), text(rule::CHAIN));
-        let handle = attrs.find(rule::HANDLE).and_then(|attr| attr.be64());
-        if let ((Some(family), Some(name), Some(chain)), Some(handle)) = (found, handle) {
-            let key = TableKey { backend: Backend::NfTables, family, name };
-            handles.entry((key, chain)).or_default().push(handle);
-        }
-    }
-    handles
-}
-
-fn is_meant(scope: &Scope, (table, chain): &(TableKey, Name)) -> bool {
-    match scope.tables.get(table) {
-        _ if scope.everything => true,
-        Some(Part::Whole) => true,
-        Some(Part::Parts(parts)) => parts.chains.contains(chain),
-        None => false,
-    }
-}
-
-fn handles_of_scope(handles: &Handles, scope: &Scope) -> Handles {
-    let meant = handles.iter().filter(|(name, _)| is_meant(scope, name));
-    meant.map(|(name, list)| (name.clone(), list.clone())).collect()
-}
-
-fn replace_handles(handles: &mut Handles, scoped: &Scoped) {
-    handles.retain(|name, _| !is_meant(&scoped.scope, name));
-    handles.extend(scoped.handles.iter().map(|(name, list)| (name.clone(), list.clone())));
-}
-
-/// The events of transactions that left nothing behind, and of those that nobody heard.
-pub(super) fn transients(
-    checked: &Checked,
-    watched: &Watched,
-    events: &[Event],
-    make: impl Fn(EventKind) -> Event,
-) -> Vec<Event> {
-    let used: BTreeSet<u32> = events.iter().flat_map(|event| event.generations.iter().copied()).collect();
-    let is_passing = |deed: &Deed| !used.contains(&generation_of(deed));
-    // A copy of the ruleset is needed for them: not made where nothing is to be told.
-    let texts = if watched.brief || !watched.deeds.iter().any(is_passing) {
-        BTreeMap::new()
-    } else {
-        let context = if watched.before.tables.is_empty() { checked.live() } else { &watched.before };
-        let mut words = Words { context: context.clone(), ipset: &watched.ipset, left: TEXTS };
-        words.of(watched.deeds.iter(), is_passing)
-    };
-    let mut found = Vec::new();
-    for (author, deeds) in attribute::deeds_by_author(watched.deeds.iter().filter(|deed| is_passing(deed))) {
-        let time = deeds.iter().map(|deed| deed.witnessed.at()).max();
-        let generations = deeds.iter().map(|deed| generation_of(deed)).collect();
-        let by_this = |deed: &&Deed, change: &Change| Change {
-            author: author.clone(),
-            time: Some(deed.witnessed.at()),
-            ..change.clone()
-        };
-        let told = deeds.iter().filter_map(|deed| Some((deed, texts.get(&generation_of(deed))?)));
-        let changes =
-            told.flat_map(|(deed, changes)| changes.iter().map(move |change| by_this(deed, change)));
-        let changes = changes.collect();
-        let event = make(EventKind::Transient);
-        let time = time.unwrap_or(event.time);
-        found.push(Event { author, time, generations, changes, ..event });
-    }
-    found.extend(unheard(checked, watched, &used, make));
-    found
-}
-
-/// Transactions that nobody heard, and that no event accounts for: the history may know who made them; else there is a
-/// gap.
-fn unheard(
-    checked: &Checked,
-    watched: &Watched,
-    used: &BTreeSet<u32>,
-    make: impl Fn(EventKind) -> Event,
-) -> Option<Event> {
-    let generations: Vec<u32> =
-        watched.missing.iter().filter(|missing| !used.contains(missing)).copied().collect();
-    let (first, last) = (generations.first()?, generations.last()?);
-    let (author, time, _) = checked.trail.of_everything();
-    if author.is_known() || !author.candidates.is_empty() {
-        let event = make(EventKind::Transient);
-        let time = time.unwrap_or(event.time);
-        return Some(Event { author, time, generations, ..event });
-    }
-    let gap = Gap {
-        source: "nf_tables".to_owned(),
-        reason: match generations.len() {
-            1 => format!("one transaction was not seen by itself (generation {first})"),
-            count => format!("{count} transactions were not seen one by one (generations {first} to {last})"),
-        },
-        hint: Some("what they left behind is compared all the same".to_owned()),
-        blinds_verdict: false,
-    };
-    let event = make(EventKind::Gap);
-    let gaps = event.gaps.iter().cloned().chain([gap]).collect();
-    Some(Event { author: Author::unknown(Some(event.window), Vec::new()), generations, gaps, ..event })
-}
-
-/// What transactions did, in words: of the first ones that left nothing behind.
-struct Words<'c> {
-    /// The ruleset before each of them, as far as it is known.
-    context: Ruleset,
-    ipset: &'c BTreeMap<u16, Name>,
-    left: usize,
-}
-
-impl Words<'_> {
-    /// Goes over all transactions of a turn, in order; gives the changes of those that are passing.
-    fn of<'d>(
-        &mut self,
-        deeds: impl Iterator<Item = &'d Deed>,
-        is_passing: impl Fn(&Deed) -> bool,
-    ) -> BTreeMap<u32, Vec<Change>> {
-        let mut found = BTreeMap::new();
-        for deed in deeds {
-            let Deed { witnessed: Witnessed { transaction, .. }, renamed, .. } = deed;
-            if is_passing(deed) {
-                if self.left == 0 {
-                    break;
-                }
-                self.left -= 1;
-                match decode::tell(transaction, renamed, self.ipset, &self.context) {
-                    Ok(told) => drop(found.insert(transaction.generation, with_note(told))),
-                    Err(error) => tracing::warn!("a passing transaction cannot be shown: {error}"),
-                }
-            }
-            advance(&mut self.context, &deeds::deeds(&transaction.messages, self.ipset).deeds, renamed);
-        }
-        found
-    }
-}
-
-fn with_note(told: decode::Told) -> Vec<Change> {
-    let mut changes = told.changes;
-    if let Some(last) = changes.last_mut() {
-        last.note = last.note.take().or(told.note);
-    }
-    changes
 }

@@ -168,7 +168,10 @@ pub(super) fn range(text: &str) -> Result<Range, NotARange> {
         return prefix(text, address, length);
     }
     if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(between(address, address).unwrap_or_else(|| unreachable!("one address")));
+        return Ok(match address {
+            IpAddr::V4(address) => Range::V4(address.into(), address.into()),
+            IpAddr::V6(address) => Range::V6(address.into(), address.into()),
+        });
     }
     let Some((low, high)) = text.split_once('-') else { return Err(NotARange::NoAddress) };
     match (low.trim().parse::<IpAddr>(), high.trim().parse::<IpAddr>()) {
@@ -225,7 +228,7 @@ fn prefix(text: &str, address: &str, length: &str) -> Result<Range, NotARange> {
         }
     };
     if low != address {
-        let why = format!("has bits of a host behind its first {length} (of {host_bits} that must be zero)");
+        let why = format!("has bits of a host: the last {host_bits} must be zero");
         return Err(wrong(
             &why,
             &format!("write `{low}/{length}` for the network, or `{address}` for the host"),

@@ -20,7 +20,7 @@ pub(super) struct File {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table `[sysctl]`")]
 pub(super) struct Settings {
     #[serde(default)]
     pub(super) also: Vec<Spanned<String>>,
@@ -29,7 +29,7 @@ pub(super) struct Settings {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table `[[flow]]`")]
 pub(super) struct Flow {
     pub(super) name: Spanned<String>,
     pub(super) from: Spanned<Words>,
@@ -45,14 +45,14 @@ pub(super) struct Flow {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table `{ in = …, out = … }`")]
 pub(super) struct Interfaces {
     pub(super) r#in: Option<Spanned<Words>>,
     pub(super) out: Option<Spanned<Words>>,
 }
 
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table `[severity]`")]
 pub(super) struct Severity {
     pub(super) management_ports: Option<Spanned<Words>>,
     pub(super) opened_to_world: Option<Spanned<String>>,

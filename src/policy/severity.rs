@@ -2,7 +2,7 @@
 //!
 //! Several situations may be there at once: the one that matters most counts.
 
-use super::addresses::{Range, in_order, minus, range};
+use super::addresses::{Addresses, in_order, minus, range};
 use super::error::{Lines, PolicyError};
 use super::flow::Flow;
 use super::{raw, words};
@@ -136,7 +136,17 @@ fn is_new(effect: &Effect) -> bool {
 /// Not from this host itself, and of a family that is routed.
 fn comes_from_elsewhere(effect: &Effect) -> bool {
     let is_local = effect.hook == "output" || effect.iif.as_deref() == Some("lo");
-    !is_local && matches!(effect.family.as_str(), "ip" | "ip6")
+    !is_local && matches!(effect.family.as_str(), "ip" | "ip6" | "inet")
+}
+
+/// A field of an effect: the values of it, or those that are left out (`not 22`). The end of a list that was too long to
+/// write (`… 4 more`) is not known; it is taken for more of the same kind.
+fn values(field: &str) -> (bool, impl Iterator<Item = &str>) {
+    let (is_without, list) = match field.strip_prefix("not ") {
+        Some(list) => (true, list),
+        None => (false, field),
+    };
+    (is_without, list.split(',').map(str::trim).filter(|value| !value.starts_with('…')))
 }
 
 /// Ranges that nobody has in the internet: RFC 6890, 1112 (multicast and what is behind).
@@ -160,45 +170,68 @@ const WORLD_V6: u128 = 1 << 120;
 /// Whether a part of the internet as large as a /8 is among the sources. What cannot be read is taken for all.
 fn is_of_the_world(effect: &Effect) -> bool {
     let Some(sources) = &effect.src else { return true };
-    let (mut v4, mut v6) = (Vec::new(), Vec::new());
-    for source in sources.split(", ") {
-        match range(source.trim()) {
-            Ok(Range::V4(low, high)) => v4.push((low, high)),
-            Ok(Range::V6(low, high)) => v6.push((low, high)),
+    let (is_without, sources) = values(sources);
+    let mut found = Addresses::default();
+    for source in sources {
+        match range(source) {
+            Ok(range) => found = found.and(&Addresses::of(range)),
             Err(_) => return true,
         }
     }
-    let not_public = NOT_PUBLIC.iter().filter_map(|text| match range(text) {
-        Ok(Range::V4(low, high)) => Some((low, high)),
-        Ok(Range::V6(..)) | Err(_) => None,
-    });
-    let public = minus(&in_order(v4), &in_order(not_public.collect()));
-    let v4: u64 = public.iter().map(|(low, high)| u64::from(high - low) + 1).sum();
+    if is_without {
+        let of_family = |one: &str| effect.family == one || effect.family == "inet";
+        let mut all = Addresses::any();
+        (all.v4, all.v6) = (
+            if of_family("ip") { all.v4 } else { Vec::new() },
+            if of_family("ip6") { all.v6 } else { Vec::new() },
+        );
+        found = all.without(&found);
+    }
+    let not_public = NOT_PUBLIC.iter().filter_map(|text| range(text).ok());
+    let not_public = not_public.fold(Addresses::default(), |all, range| all.and(&Addresses::of(range)));
+    let public = found.without(&not_public);
+    let v4: u64 = public.v4.iter().map(|(low, high)| u64::from(high - low) + 1).sum();
     let within = |(low, high): &(u128, u128)| {
         let (low, high) = (*low.max(&PUBLIC_V6.0), *high.min(&PUBLIC_V6.1));
         high.checked_sub(low).map_or(0, |span| span + 1)
     };
-    let v6: u128 = in_order(v6).iter().map(within).sum();
+    let v6: u128 = public.v6.iter().map(within).sum();
     v4 >= WORLD_V4 || v6 >= WORLD_V6
 }
 
 /// Whether a management port is among the destination ports of a protocol that has some.
 fn is_management(effect: &Effect, policy: &Severities) -> bool {
-    let has_ports = |name: &str| matches!(name.trim(), "tcp" | "udp" | "sctp" | "dccp" | "udplite");
-    if !effect.proto.as_deref().is_none_or(|protocols| protocols.split(',').any(has_ports)) {
-        return false;
+    has_ports(effect) && policy.management_ports.iter().any(|ports| goes_to(effect, *ports))
+}
+
+fn has_ports(effect: &Effect) -> bool {
+    let Some(protocols) = &effect.proto else { return true };
+    let (is_without, protocols) = values(protocols);
+    let named: Vec<Option<u8>> = protocols.map(words::protocol).collect();
+    match is_without {
+        true => words::with_ports().any(|protocol| !named.contains(&Some(protocol))),
+        // A range of protocols, or a name that is not known here, may hold one.
+        false => named.iter().any(|protocol| protocol.is_none_or(words::has_ports)),
     }
-    let Some(ports) = &effect.dport else { return !policy.management_ports.is_empty() };
-    ports.split(',').any(|text| {
-        let (low, high) = text.split_once('-').unwrap_or((text, text));
-        match (low.trim().parse::<u16>(), high.trim().parse::<u16>()) {
-            (Ok(low), Ok(high)) => {
-                policy.management_ports.iter().any(|(from, to)| low <= *to && high >= *from)
-            }
-            // What cannot be read is taken for all.
-            _ => true,
+}
+
+/// Whether one of these ports is among the destinations. What cannot be read is taken for all.
+fn goes_to(effect: &Effect, (from, to): (u16, u16)) -> bool {
+    let Some(ports) = &effect.dport else { return true };
+    let (is_without, ports) = values(ports);
+    let mut found = Vec::new();
+    for port in ports {
+        let (low, high) = port.split_once('-').unwrap_or((port, port));
+        match (low.parse::<u16>(), high.parse::<u16>()) {
+            (Ok(low), Ok(high)) => found.push((low, high)),
+            _ => return true,
         }
-    })
+    }
+    let found = in_order(found);
+    match is_without {
+        true => !minus(&[(from, to)], &found).is_empty(),
+        false => found.iter().any(|(low, high)| *low <= to && *high >= from),
+    }
 }
 
 /// A base chain that was there before and is there now, with the opposite policy.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::model::{Expect, Severity};
+use proptest::prelude::*;
 
 #[track_caller]
 fn parsed(text: &str) -> Policy {
@@ -179,6 +180,11 @@ fn a_flow_that_is_wrong_says_what_to_write() {
     check(&flow("proto = \"tcp\"\nport = \"90-80\""), &["line 6", "\"90-80\""], "\"8000-8099\"");
     check(&flow("interfaces = { in = \"*\" }"), &["line 5", "interfaces.in"], "leave the key out");
     check(&flow("interfaces = { out = \"an-interface-too-long\" }"), &["line 5", "interfaces.out"], "`wg*`");
+    check(
+        &flow("interfaces = \"eth0\""),
+        &["line 5", "expected a table `{ in = …, out = … }`"],
+        "`interfaces`",
+    );
     check(&flow("interfaces = { inn = \"eth0\" }"), &["line 5", "inn", "`in`"], "`interfaces`");
     check(&flow("hook = \"prerouting\""), &["line 5", "hook", "prerouting"], "`input`, `forward`, `output`");
     check(&flow("expect = \"block\""), &["line 5", "expect", "block"], "`allow`, `deny`");
@@ -193,6 +199,7 @@ fn a_flow_that_is_wrong_says_what_to_write() {
         &["line 1", "missing field `name`"],
         "`[[flow]]` has `name`",
     );
+    check("flow = [1]\n", &["line 1", "a table `[[flow]]`"], "`[[flow]]` has `name`");
     check("[flow]\nname = \"x\"\n", &["line 1"], "`[[flow]]` has `name`");
     check(&flow("").replace("\"f\"", "\" \""), &["line 2", "its name is empty"], "a name for people");
     check(&(flow("") + &flow("")), &["line 7", "flow \"f\"", "flow of line 2"], "a name of its own");
@@ -322,4 +329,30 @@ fn the_example_of_the_documentation_is_read() {
     assert!(policy.flows.len() >= 3 && !policy.groups.is_empty());
     let defaults = blocks.next().expect("the severities");
     assert_eq!(parsed(defaults).severities, Severities::default(), "it shows the defaults");
+}
+
+proptest! {
+    /// Whatever is in the file, there is a policy, or an error of a line of it.
+    #[test]
+    fn no_file_makes_it_panic(
+        cuts in prop::collection::vec((0_usize..700, 0_usize..12, "[ -~\\n]{0,12}"), 0..6),
+        noise in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let mut text = WEB_TO_DB.as_bytes().to_vec();
+        for (at, length, with) in cuts {
+            let at = at.min(text.len());
+            let end = (at + length).min(text.len());
+            text.splice(at..end, with.bytes());
+        }
+        for text in [text, noise] {
+            if let Err(error) = parse(&text) {
+                let message = error.to_string();
+                let line = message.split("line ").nth(1).and_then(|rest| rest.split(':').next());
+                let line: usize = line.and_then(|line| line.parse().ok()).expect("a line");
+                let lines = 1 + text.iter().filter(|byte| **byte == b'\n').count();
+                prop_assert!((1..=lines).contains(&line), "{}", message);
+                prop_assert!(error.hint().is_some());
+            }
+        }
+    }
 }

@@ -8,13 +8,15 @@ use crate::model::Severity;
 use toml::Spanned;
 
 /// Names of protocols (IANA's numbers, as in /etc/protocols).
-const PROTOCOLS: [(&str, u8); 18] = [
+const PROTOCOLS: [(&str, u8); 20] = [
     ("icmp", 1),
     ("igmp", 2),
     ("ipip", 4),
+    ("ipencap", 4),
     ("tcp", 6),
     ("udp", 17),
     ("dccp", 33),
+    ("ipv6", 41),
     ("gre", 47),
     ("esp", 50),
     ("ah", 51),
@@ -38,6 +40,17 @@ pub(super) fn has_ports(protocol: u8) -> bool {
     WITH_PORTS.contains(&protocol)
 }
 
+/// The protocol of that name or number.
+pub(super) fn protocol(text: &str) -> Option<u8> {
+    let named = PROTOCOLS.iter().find(|(name, _)| *name == text).map(|(_, number)| *number);
+    named.or_else(|| text.parse().ok())
+}
+
+/// Those with ports.
+pub(super) fn with_ports() -> impl Iterator<Item = u8> {
+    WITH_PORTS.into_iter()
+}
+
 /// Its name, or its number.
 pub(super) fn protocol_name(protocol: u8) -> String {
     let named = PROTOCOLS.iter().find(|(_, number)| *number == protocol);
@@ -59,10 +72,10 @@ pub(super) fn protocols(
     }
     let number = |(offset, word): &(usize, &Word)| {
         let named = match word {
-            Word::Text(text) => PROTOCOLS.iter().find(|(name, _)| name == text).map(|(_, number)| *number),
-            Word::Number(_) => None,
+            Word::Text(text) => protocol(text),
+            Word::Number(number) => u8::try_from(*number).ok(),
         };
-        named.or_else(|| word.to_string().parse().ok()).ok_or_else(|| {
+        named.ok_or_else(|| {
             let why = match word {
                 Word::Text(text) if text == "any" => "`any` stands beside other protocols".to_owned(),
                 Word::Text(_) | Word::Number(_) => format!("there is no protocol \"{word}\""),

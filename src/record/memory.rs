@@ -5,7 +5,7 @@
 
 use crate::compare::Fingerprint;
 use crate::ledger::{HostName, LedgerError, Repository, write_atomic};
-use crate::model::{Change, Gap};
+use crate::model::{Change, FlowOutcome, Gap};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -56,6 +56,12 @@ pub struct Memory {
     /// How many objects had other bytes but the same text.
     #[serde(default)]
     pub re_encoded: usize,
+    /// The required flows, as they then were.
+    #[serde(default)]
+    pub flows: Vec<FlowOutcome>,
+    /// Digest of the policy by which effects and flows were judged, and of the host's addresses if it asks for them.
+    #[serde(default)]
+    pub judged: Option<String>,
     /// The looks since the last checkpoint.
     #[serde(default)]
     pub tally: Option<Tally>,

@@ -65,7 +65,8 @@ fn headline(result: &CheckResult) -> String {
             let changes = count(result.changes.len(), "unapproved change", "unapproved changes");
             let also = if blind > 0 { format!("; {}", not_seen(blind)) } else { String::new() };
             let worst = effects::clause(&result.changes, Some(STATEMENT));
-            let also = format!("{worst}{}{also}", flows::also(result, &worst));
+            let also =
+                format!("{worst}{}{also}", flows::also(result, &effects::flows_of_worst(&result.changes)));
             format!("{}  {host}: {changes} against baseline {baseline}{also}", paint(BAD, "DRIFT"))
         }
         Verdict::Unknown => {

@@ -63,23 +63,38 @@ fn summary(change: &Change) -> Option<String> {
     }
 }
 
-/// `cuts required flow "web to db"`; of what is opened only if nothing is cut.
-fn of_flows<'a>(effects: impl Iterator<Item = &'a Effect>) -> Option<String> {
+/// Required flows that are cut; if none is, those that are opened. In the order of their names.
+fn flows<'a>(effects: impl Iterator<Item = &'a Effect>) -> Option<(EffectKind, Vec<&'a str>)> {
     let concerned = effects.filter_map(|effect| Some((effect.effect, effect.flow.as_deref()?)));
     let all: BTreeSet<(EffectKind, &str)> = concerned.collect();
-    let of = |kind| -> Vec<String> {
-        let names = all.iter().filter(|(of, _)| *of == kind);
-        names.map(|(_, name)| format!("\"{}\"", terminal(name))).collect()
+    let kind = all.iter().map(|(kind, _)| *kind).max()?;
+    Some((kind, all.into_iter().filter(|(of, _)| *of == kind).map(|(_, name)| name).collect()))
+}
+
+/// `cuts required flow "web to db"`.
+fn of_flows<'a>(effects: impl Iterator<Item = &'a Effect>) -> Option<String> {
+    let (kind, all) = flows(effects)?;
+    let verb = match kind {
+        EffectKind::Cut => "cuts",
+        EffectKind::Opened => "opens",
     };
-    let (verb, names) = match (of(EffectKind::Cut), of(EffectKind::Opened)) {
-        (cut, _) if !cut.is_empty() => ("cuts", cut),
-        (_, opened) if !opened.is_empty() => ("opens", opened),
-        (_, _) => return None,
+    let named: Vec<String> = all.iter().take(FLOWS).map(|name| format!("\"{}\"", terminal(name))).collect();
+    let more = match all.len().saturating_sub(FLOWS) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
     };
-    let more = names.len().saturating_sub(FLOWS);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let flows = if names.len() == 1 { "flow" } else { "flows" };
-    Some(format!("{verb} required {flows} {}{more}", names[..names.len().min(FLOWS)].join(", ")))
+    let noun = if all.len() == 1 { "flow" } else { "flows" };
+    Some(format!("{verb} required {noun} {}{more}", named.join(", ")))
+}
+
+/// The required flows that [`worst`] names.
+pub(super) fn flows_of_worst(changes: &[Change]) -> Vec<&str> {
+    let severity = changes.iter().filter_map(|change| change.severity).max();
+    let worst = changes.iter().filter(|change| change.severity.is_some() && change.severity == severity);
+    let (_, mut names) =
+        flows(worst.flat_map(|change| change.impact.iter().flatten())).unwrap_or((EffectKind::Cut, vec![]));
+    names.truncate(FLOWS);
+    names
 }
 
 fn of_effect(effect: &Effect, change: &Change) -> Vec<String> {
@@ -94,8 +109,10 @@ fn of_effect(effect: &Effect, change: &Change) -> Vec<String> {
         format!("{indent}{}", decided(effect, change)),
         format!("{indent}for example {}", packet(&effect.sample)),
     ];
-    if !effect.conditions.is_empty() {
-        let conditions: Vec<String> = effect.conditions.iter().map(|text| terminal(text)).collect();
+    // Mostly the statement names them.
+    let untold = effect.conditions.iter().filter(|condition| !effect.statement.contains(condition.as_str()));
+    let conditions: Vec<String> = untold.map(|text| terminal(text)).collect();
+    if !conditions.is_empty() {
         lines.push(format!("{indent}depends on {}", conditions.join(", ")));
     }
     lines
@@ -148,7 +165,7 @@ pub(super) fn by(decider: &Decider, change: Option<&Change>) -> String {
     }
 }
 
-/// `tcp 10.0.1.0:1024 -> 10.0.2.9:3306, state new`: what has no place in that form stands behind it.
+/// `tcp 10.0.1.0:1024 → 10.0.2.9:3306, state new`: what has no place in that form stands behind it.
 pub(super) fn packet(sample: &BTreeMap<String, String>) -> String {
     let field = |name: &str| sample.get(name).map(|value| terminal(value));
     let end = |address: Option<String>, port: Option<String>| match (address, port) {
@@ -162,7 +179,7 @@ pub(super) fn packet(sample: &BTreeMap<String, String>) -> String {
         (None, None) => None,
         (from, to) => {
             let any = || "any".to_owned();
-            Some(format!("{} -> {}", from.unwrap_or_else(any), to.unwrap_or_else(any)))
+            Some(format!("{} → {}", from.unwrap_or_else(any), to.unwrap_or_else(any)))
         }
     };
     let head: Vec<String> = [field("proto"), ends].into_iter().flatten().collect();
@@ -179,7 +196,9 @@ pub(super) fn worst(changes: &[Change], room: Option<usize>) -> Option<(Severity
     let severity = changes.iter().filter_map(|change| change.severity).max()?;
     let worst = || changes.iter().filter(|change| change.severity == Some(severity));
     let effects = || worst().flat_map(|change| change.impact.iter().flatten());
-    let largest = || effects().max_by(|one, other| one.share.total_cmp(&other.share));
+    // The first of a change is what matters most about it.
+    let firsts = || worst().filter_map(|change| change.impact.as_ref()?.first());
+    let largest = || firsts().max_by(|one, other| one.share.total_cmp(&other.share));
     let told = of_flows(effects()).or_else(|| largest().map(sentence));
     let told = told.or_else(|| changes.iter().all(is_without_effect).then(|| NO_EFFECT.to_owned()));
     Some((severity, told.map(|text| clip(&text, room)).unwrap_or_default()))

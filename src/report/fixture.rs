@@ -110,7 +110,7 @@ pub(super) fn effect(kind: EffectKind) -> Effect {
         [("proto", "tcp"), ("src", "10.0.1.0"), ("sport", "1024"), ("dst", "10.0.2.9"), ("dport", "3306")];
     Effect {
         effect: kind,
-        statement: "tcp 10.0.1.0/24 -> 10.0.2.9:3306, new connections, at input".into(),
+        statement: "tcp 10.0.1.0/24 → 10.0.2.9:3306, new connections, at input".into(),
         hook: "input".into(),
         family: "ip".into(),
         proto: text("tcp"),
@@ -155,7 +155,7 @@ pub(super) fn flow(name: &str, holds: Option<bool>) -> FlowOutcome {
         sample: is_broken.then(|| effect(EffectKind::Cut).sample),
         packets: match holds {
             Some(true) => vec![],
-            Some(false) => vec!["tcp 10.0.1.0/24 -> 10.0.2.9:3306, new connections".into()],
+            Some(false) => vec!["tcp 10.0.1.0/24 → 10.0.2.9:3306, new connections".into()],
             None => vec!["limit rate 3/second".into()],
         },
         owner: Some("team-db".into()),

@@ -11,7 +11,7 @@ use super::effects::{by, done, packet};
 use super::escape::terminal;
 use super::style::{BAD, DIM, GOOD, WARN, paint};
 use super::time::utc;
-use super::wording::{clip, count, host, short};
+use super::wording::{clip, count, host, short, thousands};
 use super::{Options, gaps, pretty, who};
 use crate::model::{CheckResult, Expect, FlowDirection, FlowOutcome, FlowsResult, Provenance};
 
@@ -68,9 +68,9 @@ fn headline(result: &FlowsResult) -> String {
         0 => String::new(),
         n => format!("; {} could not be looked at", count(n, "source", "sources")),
     };
-    let of = |some: &[&FlowOutcome]| {
-        let all = count(result.flows.len(), "required flow", "required flows");
-        format!("{} of {all}", some.len())
+    let of = |some: &[&FlowOutcome]| match result.flows.len() {
+        1 => "the required flow".to_owned(),
+        n => format!("{} of {} required flows", thousands(some.len()), thousands(n)),
     };
     let (broken, unclear) = (broken(&result.flows), unclear(&result.flows));
     if let Some(first) = broken.first() {
@@ -124,11 +124,11 @@ fn put_there(provenance: &Provenance) -> String {
         }
         Provenance::Drift { author, time, .. } => {
             let when = match (time, author.window) {
-                (Some(time), _) => format!("at {}", utc(*time)),
-                (None, Some(window)) => who::window(window),
-                (None, None) => "at a time that is not known".to_owned(),
+                (Some(time), _) => format!(" at {}", utc(*time)),
+                (None, Some(window)) => format!(" {}", who::window(window)),
+                (None, None) => String::new(),
             };
-            format!("put there {} {when}, not approved", who::by(author))
+            format!("put there {}{when}, not approved", who::by(author))
         }
     }
 }
@@ -199,10 +199,10 @@ fn details(flow: &FlowOutcome) -> Vec<String> {
     lines
 }
 
-/// What the first line of `check` says of flows beside its verdict: `; required flow "a" is broken`. What `told`
-/// names already is left out.
-pub(super) fn also(result: &CheckResult, told: &str) -> String {
-    let untold = |flow: &&FlowOutcome| !told.contains(&name(flow));
+/// What the first line of `check` says of flows beside its verdict: `; required flow "a" is broken`. Those that were
+/// `told` of are left out.
+pub(super) fn also(result: &CheckResult, told: &[&str]) -> String {
+    let untold = |flow: &&FlowOutcome| !told.contains(&flow.name.as_str());
     let broken: Vec<&FlowOutcome> = broken(&result.flows).into_iter().filter(untold).collect();
     let parts = [sentence(&broken, "broken"), sentence(&unclear(&result.flows), "unclear")];
     parts.into_iter().flatten().map(|part| format!("; {part}")).collect()
@@ -210,7 +210,7 @@ pub(super) fn also(result: &CheckResult, told: &str) -> String {
 
 /// [`also`] for a line that has told of none.
 pub fn remark(result: &CheckResult) -> String {
-    also(result, "")
+    also(result, &[])
 }
 
 /// `required flow "a" is broken`, `required flows "a", "b" are broken`; none for no flow.

@@ -7,12 +7,13 @@ mod statements;
 mod touched;
 
 use super::bdd::{Exhausted, Node};
+use super::flows::Wanted;
 use super::lower::{self, Common};
 use super::program::{ChainId, Program, Step};
 use super::space::{Key, Kind, NamePattern, Side, Space};
 use super::walk::{Fate, Layer, Outcome, Path, Piece, WalkError, Walker, Way};
 use crate::compare::Difference;
-use crate::model::{Effect, EffectKind, Name, Ruleset, TableKey};
+use crate::model::{Effect, EffectKind, Family, Name, Ruleset, TableKey};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How much may be spent.
@@ -55,10 +56,14 @@ pub struct Found {
     pub effect: Effect,
     /// The packets in words, for the sentence.
     pub phrase: String,
+    /// Their way through the host.
+    pub path: Path,
     /// What decided before; none if no chain at the hook did.
     pub was: Option<DeciderRef>,
     /// What decides now.
     pub now: Option<DeciderRef>,
+    /// Whether another path has the same.
+    is_on_several_paths: bool,
 }
 
 /// What was found.
@@ -70,34 +75,49 @@ pub struct Answer {
     pub incomplete: Vec<String>,
 }
 
-/// What the differences do to traffic.
-pub fn effects(before: &Ruleset, after: &Ruleset, differences: &[Difference], budget: Budget) -> Answer {
+/// What the differences do to traffic. `flows` are required: a statement about packets of one names it.
+pub fn effects(
+    before: &Ruleset,
+    after: &Ruleset,
+    differences: &[Difference],
+    flows: &[(String, Wanted)],
+    budget: Budget,
+) -> Answer {
     let mut answer = Answer::default();
     for kind in Kind::ALL {
         let concerned = differences.iter().any(|difference| touched::concerns(kind, difference));
         if !concerned {
             continue;
         }
-        if let Err(error) = of_kind(kind, before, after, differences, budget, &mut answer) {
+        let question = Question { before, after, differences, flows, budget };
+        if let Err(error) = of_kind(kind, &question, &mut answer) {
             answer.incomplete.push(format!("{} packets: {error}", kind.as_str()));
         }
     }
     let mut found: Vec<Found> = Vec::with_capacity(answer.found.len());
     for one in answer.found {
-        match found.iter_mut().find(|known| says_the_same(known, &one)) {
-            Some(known) => known.effect.family = "inet".to_owned(),
+        match found.iter_mut().find_map(|known| Some((sameness(known, &one)?, known))) {
+            Some((Sameness::Family, known)) => known.effect.family = "inet".to_owned(),
+            Some((Sameness::Path, known)) => known.is_on_several_paths = true,
             None => found.push(one),
         }
     }
+    found.iter_mut().for_each(Found::name_path);
     found.sort_by(|a, b| weight(a).cmp(&weight(b)).then(b.effect.share.total_cmp(&a.effect.share)));
     Answer { found, incomplete: answer.incomplete }
 }
 
-/// Whether two statements differ only in that one is about IPv4 and the other about IPv6.
-fn says_the_same(known: &Found, other: &Found) -> bool {
-    let of_other_family = (known.effect.family.as_str(), other.effect.family.as_str()) == ("ip", "ip6");
+/// In what two statements differ that otherwise say the same.
+enum Sameness {
+    /// One is about IPv4, the other about IPv6.
+    Family,
+    /// One is about packets to this host, the other about packets through it.
+    Path,
+}
+
+fn sameness(known: &Found, other: &Found) -> Option<Sameness> {
     let fields = |found: &Found| {
-        let Found { difference, effect, phrase: _, was, now } = found;
+        let Found { difference, effect, was, now, .. } = found;
         let Effect {
             effect, hook, proto, src, dst, sport, dport, iif, oif, state, other, conditions, ..
         } = effect;
@@ -105,18 +125,43 @@ fn says_the_same(known: &Found, other: &Found) -> bool {
         let ends = (src.clone(), dst.clone(), sport.clone(), dport.clone(), iif.clone(), oif.clone());
         (who, ends, state.clone(), other.clone(), conditions.clone())
     };
-    of_other_family && fields(known) == fields(other)
+    if fields(known) != fields(other) {
+        return None;
+    }
+    match (known.effect.family.as_str(), other.effect.family.as_str()) {
+        ("ip", "ip6") if known.path == other.path => Some(Sameness::Family),
+        ("inet", "ip" | "ip6") => Some(Sameness::Path),
+        (one, same) if one == same => Some(Sameness::Path),
+        (_, _) => None,
+    }
 }
 
-/// What comes first: new connections, then those that exist; those of the host with itself last.
+impl Found {
+    /// A hook before routing is met by packets to this host and through it: which of them are meant is said, if not
+    /// all are.
+    fn name_path(&mut self) {
+        let is_of_path = self.effect.hook == self.path.as_str();
+        if is_of_path || self.is_on_several_paths {
+            return;
+        }
+        self.phrase.push_str(match self.path {
+            Path::Input => ", to this host",
+            Path::Forward => ", through this host",
+            Path::Output => ", from this host",
+        });
+    }
+}
+
+/// What comes first: required flows, new connections, then those that exist; those of the host with itself last.
 fn weight(found: &Found) -> u8 {
     let effect = &found.effect;
     let is_loopback = [&effect.iif, &effect.oif].into_iter().flatten().any(|name| name == "lo");
     let begins = effect.state.as_ref().is_none_or(|states| states.split(", ").any(|state| state == "new"));
-    match (is_loopback, begins) {
-        (false, true) => 0,
-        (false, false) => 1,
-        (true, _) => 2,
+    match (&effect.flow, is_loopback, begins) {
+        (Some(_), ..) => 0,
+        (None, false, true) => 1,
+        (None, false, false) => 2,
+        (None, true, _) => 3,
     }
 }
 
@@ -129,18 +174,40 @@ struct Comparison<'a, 's> {
     differences: &'a [Difference],
     /// The packets that each difference can touch; all of it is in terms of packets as they begin their way.
     touched: Vec<Option<Node>>,
+    /// The packets of required flows and of their answers, on the path that they take.
+    flows: Vec<(&'a str, Path, Node)>,
     budget: Budget,
 }
 
-fn of_kind(
-    kind: Kind,
-    before: &Ruleset,
-    after: &Ruleset,
-    differences: &[Difference],
+/// The packets of required flows, in both directions.
+fn of_flows<'f>(
+    walker: &mut Walker<'_>,
+    flows: &'f [(String, Wanted)],
+) -> Result<Vec<(&'f str, Path, Node)>, WalkError> {
+    let mut found = Vec::new();
+    for (name, wanted) in flows {
+        for asked in [wanted.request(), wanted.answer()] {
+            if let Some(region) = walker.region(&asked)? {
+                found.push((name.as_str(), asked.path, region));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// What is asked.
+struct Question<'a> {
+    before: &'a Ruleset,
+    after: &'a Ruleset,
+    differences: &'a [Difference],
+    flows: &'a [(String, Wanted)],
     budget: Budget,
-    answer: &mut Answer,
-) -> Result<(), WalkError> {
+}
+
+fn of_kind(kind: Kind, question: &Question<'_>, answer: &mut Answer) -> Result<(), WalkError> {
+    let Question { before, after, differences, flows, budget } = *question;
     let mut space = Space::new(kind);
+    flows.iter().for_each(|(_, flow)| flow.request().ask_interfaces(&mut space));
     for name in after.interfaces.values() {
         space.ask_interface(&NamePattern::exact(name));
     }
@@ -149,8 +216,9 @@ fn of_kind(
     let new = lower::lower(after, Some(before), &mut space, &mut common);
     let mut walker = Walker::new(&mut space, budget.nodes);
     walker.bdd.set_max_steps(budget.steps);
+    let (touched, flows) = (Vec::new(), of_flows(&mut walker, flows)?);
     let mut comparison =
-        Comparison { walker, before: old, after: new, common, differences, touched: Vec::new(), budget };
+        Comparison { walker, before: old, after: new, common, differences, touched, flows, budget };
     comparison.touched = comparison.find_touched(before, after)?;
     for layer in Layer::ALL {
         for path in Path::ALL {
@@ -172,7 +240,12 @@ impl Comparison<'_, '_> {
     fn way(&mut self, way: Way, answer: &mut Answer) -> Result<(), WalkError> {
         let reached: BTreeSet<ChainId> =
             [&self.before, &self.after].into_iter().flat_map(|program| reachable(program, way)).collect();
-        if reached.is_empty() {
+        // What only devices filter is told once, of the layer that all devices have.
+        let is_own = |id: &ChainId| {
+            let chains = [self.before.chain(*id), self.after.chain(*id)];
+            chains.into_iter().flatten().any(|chain| chain.table.family != Family::Netdev)
+        };
+        if reached.is_empty() || (way.layer != Layer::Host && !reached.iter().any(is_own)) {
             return Ok(());
         }
         let mut region = Node::FALSE;
@@ -263,7 +336,7 @@ impl Comparison<'_, '_> {
 }
 
 /// The chains that packets on a way can meet.
-fn reachable(program: &Program, way: Way) -> BTreeSet<ChainId> {
+pub(super) fn reachable(program: &Program, way: Way) -> BTreeSet<ChainId> {
     let mut open: Vec<ChainId> = way.hooks().iter().flat_map(|hook| way.bases(program, *hook)).collect();
     let mut reached = BTreeSet::new();
     while let Some(id) = open.pop() {

@@ -6,9 +6,9 @@
 use super::bdd::Node;
 use super::effects::{Budget, DeciderRef};
 use super::lower::{self, Common};
-use super::packets::{Age, Asked, Ends, Numbers};
+use super::packets::{Age, Asked, Ends, Interfaces, Numbers};
 use super::program::Program;
-use super::space::{Key, Kind, NamePattern, Space};
+use super::space::{Base, Key, Kind, Space};
 use super::walk::{Outcome, Path, WalkError, Walker, Way};
 use super::words;
 use crate::model::{Expect, FlowDirection, Ruleset};
@@ -28,14 +28,72 @@ pub struct Wanted {
     pub protocols: Vec<u8>,
     /// Destination ports; empty means any.
     pub ports: Numbers,
-    /// By which interfaces requests come in; empty if nothing is said.
-    pub iif: Vec<NamePattern>,
+    /// By which interfaces requests come in.
+    pub iif: Interfaces,
     /// By which they go out.
-    pub oif: Vec<NamePattern>,
+    pub oif: Interfaces,
     /// The way of the requests.
     pub path: Path,
     /// Allow or deny.
     pub expect: Expect,
+}
+
+impl Wanted {
+    /// The packets that begin it. Of ICMP, where nothing else is said, echo requests.
+    pub fn request(&self) -> Asked {
+        let with_ports = !self.protocols.is_empty() && self.protocols.iter().all(|number| has_ports(*number));
+        let sports = match self.protocols[..] {
+            [ICMP] => echo(8),
+            [ICMP6] => echo(128),
+            _ if with_ports => vec![(1024, 65_535)],
+            _ => Numbers::new(),
+        };
+        Asked {
+            from: self.from.clone(),
+            to: self.to.clone(),
+            protocols: self.protocols.clone(),
+            sports,
+            dports: self.ports.clone(),
+            iif: self.iif.clone(),
+            oif: self.oif.clone(),
+            age: Age::First,
+            path: self.path,
+        }
+    }
+
+    /// The packets that come back, if nothing is translated.
+    pub fn answer(&self) -> Asked {
+        let request = self.request();
+        let (sports, dports) = match self.protocols[..] {
+            [ICMP] => (echo(0), Numbers::new()),
+            [ICMP6] => (echo(129), Numbers::new()),
+            _ => (request.dports, request.sports),
+        };
+        Asked {
+            from: request.to,
+            to: request.from,
+            protocols: request.protocols,
+            sports,
+            dports,
+            iif: request.oif,
+            oif: request.iif,
+            age: Age::Answer,
+            path: match self.path {
+                Path::Input => Path::Output,
+                Path::Forward => Path::Forward,
+                Path::Output => Path::Input,
+            },
+        }
+    }
+}
+
+const ICMP: u8 = 1;
+const ICMP6: u8 = 58;
+
+/// Type and code of an echo message, as the first 16 bits of the header.
+fn echo(kind: u8) -> Numbers {
+    let value = u128::from(kind) << 8;
+    vec![(value, value)]
 }
 
 /// What was found about one flow.
@@ -60,6 +118,11 @@ impl Found {
             Expect::Deny => FlowDirection::Request,
         };
         Self { holds: Some(true), direction, packets: Vec::new(), sample: None, broken_by: None }
+    }
+
+    /// Nothing could be computed.
+    pub fn unknown(why: &str) -> Self {
+        Self::inconclusive(FlowDirection::Both, format!("not computed: {why}"))
     }
 
     fn inconclusive(direction: FlowDirection, why: String) -> Self {
@@ -88,16 +151,11 @@ pub fn flows(ruleset: &Ruleset, wanted: &[Wanted], budget: Budget) -> Vec<Found>
             continue;
         }
         let mut space = Space::new(kind);
-        for flow in wanted {
-            flow.iif.iter().chain(&flow.oif).for_each(|pattern| space.ask_interface(pattern));
-        }
-        for name in ruleset.interfaces.values() {
-            space.ask_interface(&NamePattern::exact(name));
-        }
+        wanted.iter().for_each(|flow| flow.request().ask_interfaces(&mut space));
         let program = lower::lower(ruleset, None, &mut space, &mut Common::default());
         let mut walker = Walker::new(&mut space, budget.nodes);
         walker.bdd.set_max_steps(budget.steps);
-        let mut check = Check { walker, program: &program, ruleset, wanted };
+        let mut check = Check { walker, program: &program, wanted };
         for path in Path::ALL {
             let flows: Vec<usize> = meant.iter().copied().filter(|at| wanted[*at].path == path).collect();
             if let Err(error) = check.requests(path, &flows, &mut found) {
@@ -114,7 +172,6 @@ pub fn flows(ruleset: &Ruleset, wanted: &[Wanted], budget: Budget) -> Vec<Found>
 struct Check<'a, 's> {
     walker: Walker<'s>,
     program: &'a Program,
-    ruleset: &'a Ruleset,
     wanted: &'a [Wanted],
 }
 
@@ -129,7 +186,7 @@ struct Part {
 impl Check<'_, '_> {
     /// All flows whose requests go one way, then their answers.
     fn requests(&mut self, path: Path, flows: &[usize], found: &mut [Found]) -> Result<(), WalkError> {
-        let parts = self.parts(flows, path)?;
+        let parts = self.parts(flows)?;
         let Some(outcome) = self.judge(path, &parts, found)? else { return Ok(()) };
         let back = match path {
             Path::Input => Path::Output,
@@ -148,40 +205,15 @@ impl Check<'_, '_> {
         Ok(())
     }
 
-    fn parts(&mut self, flows: &[usize], path: Path) -> Result<Vec<Part>, WalkError> {
+    fn parts(&mut self, flows: &[usize]) -> Result<Vec<Part>, WalkError> {
         let mut parts = Vec::new();
         for at in flows {
-            let flow = &self.wanted[*at];
-            let ephemeral =
-                flow.protocols.iter().all(|number| has_ports(*number)) && !flow.protocols.is_empty();
-            let asked = Asked {
-                from: flow.from.clone(),
-                to: flow.to.clone(),
-                protocols: flow.protocols.clone(),
-                sports: if ephemeral { vec![(1024, 65_535)] } else { Vec::new() },
-                dports: flow.ports.clone(),
-                iif: self.known(&flow.iif),
-                oif: self.known(&flow.oif),
-                age: Age::First,
-                path,
-            };
+            let asked = self.wanted[*at].request();
             if let Some(region) = self.walker.region(&asked)? {
                 parts.push(Part { at: *at, direction: FlowDirection::Request, asked, region });
             }
         }
         Ok(parts)
-    }
-
-    /// The interfaces that are named; else, if the host has just one that leads anywhere, that one.
-    fn known(&self, named: &[NamePattern]) -> Vec<NamePattern> {
-        if !named.is_empty() {
-            return named.to_vec();
-        }
-        let real: Vec<&Vec<u8>> = self.ruleset.interfaces.values().filter(|name| *name != b"lo").collect();
-        match real[..] {
-            [one] => vec![NamePattern::exact(one)],
-            _ => Vec::new(),
-        }
     }
 
     /// The answers to requests that got through: from where they got to.
@@ -201,26 +233,17 @@ impl Check<'_, '_> {
                     }
                 })
             };
-            let mut from = part.asked.to.clone();
+            let mut answer = Asked { path, ..self.wanted[part.at].answer() };
             if let Some(address) = changed(&Key::Daddr) {
                 let one = vec![(address, address)];
-                from = match self.walker.space.kind() {
+                answer.from = match self.walker.space.kind() {
                     Kind::Ip6 => Ends { v6: one, ..Ends::default() },
                     Kind::Ip4 | Kind::Arp | Kind::Other => Ends { v4: one, ..Ends::default() },
                 };
             }
-            let port = changed(&Key::Dport).map(|port| vec![(port, port)]);
-            let answer = Asked {
-                from,
-                to: part.asked.from.clone(),
-                protocols: part.asked.protocols.clone(),
-                sports: port.unwrap_or_else(|| part.asked.dports.clone()),
-                dports: part.asked.sports.clone(),
-                iif: part.asked.oif.clone(),
-                oif: part.asked.iif.clone(),
-                age: Age::Answer,
-                path,
-            };
+            if let Some(port) = changed(&Key::Dport) {
+                answer.sports = vec![(port, port)];
+            }
             if !answers.iter().any(|known: &Asked| known.from == answer.from && known.sports == answer.sports)
             {
                 answers.push(answer);
@@ -298,22 +321,31 @@ impl Check<'_, '_> {
 
     /// Packets in words, without what all packets that were asked for have in common.
     fn phrases(&mut self, part: &Part, told: Node, holds: Option<bool>) -> Result<Vec<String>, WalkError> {
-        let fixed = |key: &Key| {
-            matches!(key, Key::State | Key::Direction | Key::Header(..) | Key::Meta(_))
-                || (*key == Key::Sport && part.asked.sports.len() <= 1 && !part.asked.protocols.contains(&1))
+        // What is unknown is told only where the answer depends on it.
+        let unknown = self.walker.unknown(&part.asked);
+        let is_unknown = |start: u32| unknown.iter().any(|(from, to)| (*from..*to).contains(&start));
+        let is_told = |key: &Key, start: u32| match key {
+            Key::Saddr | Key::Daddr | Key::Protocol => true,
+            Key::Sport => part.asked.sports[..] != [(1024, 65_535)],
+            Key::Dport => part.asked.dports[..] != [(1024, 65_535)],
+            Key::State | Key::Direction | Key::Header(Base::Network | Base::Transport, _) => false,
+            Key::Iif | Key::Oif | Key::Meta(_) | Key::Ct(..) | Key::Free(_) | Key::Header(..) => {
+                holds.is_none() && is_unknown(start)
+            }
         };
         let dropped: Vec<(u32, u32)> = self
             .walker
             .space
             .words()
             .iter()
-            .filter(|word| fixed(&word.key) && holds.is_some())
+            .filter(|word| !is_told(&word.key, word.start))
             .map(|word| (word.start, word.start + word.width))
             .collect();
         let told = self
             .walker
             .bdd
             .exists(told, &|var| dropped.iter().any(|(start, end)| (*start..*end).contains(&var)))?;
+        let told = self.walker.without_needless(told, part.region, &unknown)?;
         let fields = self.walker.space.fields();
         let regions = self.walker.bdd.regions(told, &fields, TOLD)?;
         let kind = self.walker.space.kind();

@@ -6,7 +6,7 @@
 
 use super::bdd::{Node, Var};
 use super::space::{Base, Key, Kind, NamePattern, Nature, Side, Space};
-use super::walk::{Path, WalkError, Walker};
+use super::walk::{Path, WalkError, Walker, Way};
 
 /// Inclusive ranges of numbers; empty means any.
 pub type Numbers = Vec<(u128, u128)>;
@@ -58,6 +58,45 @@ pub enum Direction {
     Reply,
 }
 
+/// The interfaces of packets that are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Interfaces {
+    /// These were named: all of them are meant.
+    Named(Vec<NamePattern>),
+    /// Nobody named one, and it is one of these; if there are none, any but the loopback interface.
+    OneOf(Vec<NamePattern>),
+}
+
+impl Interfaces {
+    /// The ones that were named, or else those of the host that lead anywhere.
+    pub fn named_or(named: &[NamePattern], host: &[Vec<u8>]) -> Self {
+        if !named.is_empty() {
+            return Self::Named(named.to_vec());
+        }
+        Self::OneOf(
+            host.iter().filter(|name| *name != LOOPBACK).map(|name| NamePattern::exact(name)).collect(),
+        )
+    }
+
+    /// All that are listed.
+    pub fn patterns(&self) -> &[NamePattern] {
+        match self {
+            Self::Named(patterns) | Self::OneOf(patterns) => patterns,
+        }
+    }
+
+    /// Whether it is certain which ones are meant.
+    fn is_certain(&self) -> bool {
+        match self {
+            Self::Named(_) => true,
+            Self::OneOf(patterns) => patterns.len() == 1,
+        }
+    }
+}
+
+/// The loopback interface: packets between hosts do not use it.
+const LOOPBACK: &[u8] = b"lo";
+
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct Asked {
@@ -71,10 +110,10 @@ pub struct Asked {
     pub sports: Numbers,
     /// Destination ports.
     pub dports: Numbers,
-    /// By which interfaces it may come in; empty means that nothing is said.
-    pub iif: Vec<NamePattern>,
-    /// By which it may go out.
-    pub oif: Vec<NamePattern>,
+    /// By which interfaces it comes in, as somebody said, or as far as is possible.
+    pub iif: Interfaces,
+    /// By which it goes out.
+    pub oif: Interfaces,
     /// First packet, or answer.
     pub age: Age,
     /// The way through the host.
@@ -85,6 +124,15 @@ const TCP: u128 = 6;
 /// `RTN_UNICAST`, `RTN_LOCAL` (linux/rtnetlink.h).
 const UNICAST: u128 = 1;
 const LOCAL: u128 = 2;
+
+impl Asked {
+    /// Takes note of the interfaces that are asked for, before rules are lowered.
+    pub fn ask_interfaces(&self, space: &mut Space) {
+        let named = self.iif.patterns().iter().chain(self.oif.patterns());
+        named.for_each(|pattern| space.ask_interface(pattern));
+        space.ask_interface(&NamePattern::exact(LOOPBACK));
+    }
+}
 
 impl Walker<'_> {
     /// The packets that are asked for; none if no packet of this kind is.
@@ -104,11 +152,14 @@ impl Walker<'_> {
         for (key, ranges) in fields {
             region = self.within(region, &key, ranges)?;
         }
-        for (side, patterns) in [(Side::In, &asked.iif), (Side::Out, &asked.oif)] {
-            if !patterns.is_empty() {
-                let node = self.interfaces(side, patterns)?;
-                region = self.bdd.and(region, node)?;
-            }
+        for (side, interfaces) in [(Side::In, &asked.iif), (Side::Out, &asked.oif)] {
+            let has = Way::host(asked.path).has(side);
+            let node = match interfaces.patterns() {
+                _ if !has => continue,
+                [] => self.interfaces(side, &[NamePattern::exact(LOOPBACK)])?.not(),
+                patterns => self.interfaces(side, patterns)?,
+            };
+            region = self.bdd.and(region, node)?;
         }
         let (state, direction) = match asked.age {
             Age::First => ("new", Direction::Original),
@@ -186,8 +237,8 @@ impl Walker<'_> {
     /// does not say (hardware addresses, users, interfaces that nobody named).
     pub fn unknown(&self, asked: &Asked) -> Vec<(Var, Var)> {
         let unknown = |key: &Key, nature: Nature| match key {
-            Key::Iif => asked.iif.is_empty(),
-            Key::Oif => asked.oif.is_empty(),
+            Key::Iif => !asked.iif.is_certain(),
+            Key::Oif => !asked.oif.is_certain(),
             Key::Header(Base::Link | Base::Inner, _) | Key::Meta(_) | Key::Ct(..) => true,
             Key::Free(_) => true,
             Key::State

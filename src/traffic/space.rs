@@ -7,6 +7,8 @@
 
 use super::bdd::boxes::Field;
 use super::bdd::{Bit, Var};
+use super::test::Test;
+use crate::model::Digest;
 use std::collections::{BTreeSet, HashMap};
 
 pub mod asked;
@@ -170,6 +172,22 @@ impl NamePattern {
     }
 }
 
+/// What follows it in the text of a free word, [`HIDDEN_LENGTH`] characters, tells apart what people would call the
+/// same: the tokens of two rules with the same limit. It is not shown.
+pub const HIDDEN: char = '\u{1f}';
+/// Characters after [`HIDDEN`].
+pub const HIDDEN_LENGTH: usize = 6;
+
+/// A text without its hidden parts.
+fn shown(text: &str) -> String {
+    let mut parts = text.split(HIDDEN);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.extend(part.chars().skip(HIDDEN_LENGTH));
+    }
+    out
+}
+
 /// The variables of one kind of packet.
 #[derive(Debug)]
 pub struct Space {
@@ -180,6 +198,8 @@ pub struct Space {
     patterns: BTreeSet<NamePattern>,
     /// Names of interfaces by their codes; made when first asked for. Code 0 is any other interface.
     atoms: Vec<NamePattern>,
+    /// What large sets mean, by their content and by what is looked up: many rules ask for the same.
+    lookups: HashMap<Digest, Test>,
 }
 
 impl Space {
@@ -192,6 +212,7 @@ impl Space {
             next: 0,
             patterns: BTreeSet::new(),
             atoms: Vec::new(),
+            lookups: HashMap::new(),
         };
         let address = kind.address_length().map_or(0, |length| 8 * length as u32);
         let family = kind.as_str();
@@ -260,7 +281,7 @@ impl Space {
     /// What has no model, as bits: the same text is the same thing, also in the other ruleset.
     pub fn free(&mut self, text: &str, width: u32) -> Vec<Bit> {
         if width <= 128 {
-            return self.bits(Key::Free(text.to_owned()), text, width, Nature::Free);
+            return self.bits(Key::Free(text.to_owned()), &shown(text), width, Nature::Free);
         }
         let mut bits = self.free(text, 128);
         for part in 1..width.div_ceil(128) {
@@ -268,6 +289,16 @@ impl Space {
             bits.extend(self.free(&more, (width - 128 * part).min(128)));
         }
         bits
+    }
+
+    /// A lookup that has been made before, by a digest of all that it depends on.
+    pub fn lookup(&self, digest: &Digest) -> Option<Test> {
+        self.lookups.get(digest).cloned()
+    }
+
+    /// Keeps a lookup: rules that make the same one then share its elements.
+    pub fn keep_lookup(&mut self, digest: Digest, test: Test) {
+        self.lookups.insert(digest, test);
     }
 
     /// The fields of [`super::bdd::Bdd::regions`].

@@ -8,7 +8,7 @@ use super::effects::Budget;
 use super::lower::{self, Common};
 use super::packets::Asked;
 use super::program::{Hook, Verdict};
-use super::space::{Kind, NamePattern, Space};
+use super::space::{Kind, Space};
 use super::walk::{Fate, Met, Piece, WalkError, Walker, Way};
 use super::words;
 use crate::model::{Name, Ruleset, TableKey};
@@ -77,10 +77,7 @@ pub fn trace(
     budget: Budget,
 ) -> Result<Option<Traced>, WalkError> {
     let mut space = Space::new(kind);
-    asked.iif.iter().chain(&asked.oif).for_each(|pattern| space.ask_interface(pattern));
-    for name in ruleset.interfaces.values() {
-        space.ask_interface(&NamePattern::exact(name));
-    }
+    asked.ask_interfaces(&mut space);
     let mut common = Common::default();
     let program = lower::lower(ruleset, None, &mut space, &mut common);
     let mut walker = Walker::new(&mut space, budget.nodes);
@@ -113,7 +110,7 @@ pub fn trace(
                 (met.base, met.hook, Some(met.rule), met.packets, words_of(met.verdict, &common))
             }
             Entry::Policy(piece) => {
-                (piece.base, piece.hook, None, piece.packets, format!("policy {}", piece.fate.as_str()))
+                (piece.base, piece.hook, None, piece.packets, piece.fate.as_str().to_owned())
             }
         };
         let Some(chain) = program.chain(rule.map_or(base, |(chain, _)| chain)) else { continue };
@@ -191,33 +188,16 @@ fn conditions(walker: &mut Walker<'_>, part: Node, whole: Node) -> Result<Vec<St
     if inside == whole {
         return Ok(Vec::new());
     }
+    let ranges: Vec<(u32, u32)> =
+        walker.space.words().iter().map(|word| (word.start, word.start + word.width)).collect();
+    let told = walker.without_needless(inside, whole, &ranges)?;
     let fields = walker.space.fields();
-    let outside = walker.bdd.minus(whole, inside)?;
-    let open = walker.bdd.support(outside);
-    let regions = walker.bdd.regions(inside, &fields, 1)?;
-    let Some(region) = regions.regions.first() else { return Ok(Vec::new()) };
-    // Only what is not the same in all cases of the packet.
-    let mut only = region.clone();
-    for (field, values) in fields.iter().zip(&mut only.fields) {
-        let whole_word = (field.start..field.start + field.width).any(|var| open.contains(&var));
-        let is_fixed =
-            values.as_ref().is_some_and(|values| matches!(values[..], [(low, high)] if low == high));
-        if !whole_word || (is_fixed && !is_free(walker, field.start)) {
-            *values = None;
-        }
-    }
+    let regions = walker.bdd.regions(told, &fields, 1)?;
+    let Some(only) = regions.regions.into_iter().next() else { return Ok(Vec::new()) };
     let described = words::describe(walker.space, &only);
     let mut texts = described.conditions.clone();
     texts.extend(described.iif.map(|name| format!("in by {name}")));
     texts.extend(described.oif.map(|name| format!("out by {name}")));
     texts.extend(described.other.iter().map(|(name, value)| format!("{name} {value}")));
     Ok(texts)
-}
-
-fn is_free(walker: &Walker<'_>, var: u32) -> bool {
-    use super::space::{Key, Nature};
-    walker.space.word_of(var).is_some_and(|word| {
-        word.nature == Nature::Free
-            || matches!(word.key, Key::Iif | Key::Oif | Key::Meta(_) | Key::Ct(..) | Key::Header(..))
-    })
 }

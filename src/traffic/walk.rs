@@ -6,10 +6,12 @@
 
 mod chains;
 mod nodes;
+mod record;
 mod rewrite;
 mod way;
 
 pub(super) use nodes::literals_of;
+pub use record::{Arrival, Caller, Passage, Returns};
 pub use rewrite::{Rewrite, Rewrites};
 pub use way::{Layer, Path, Way};
 
@@ -132,13 +134,15 @@ pub struct Walker<'s> {
     pub met: Option<Vec<Met>>,
     nodes: Nodes,
     rewrites: Rewrites,
+    /// What is being recorded, if anything is.
+    record: Option<Vec<Passage>>,
 }
 
 impl<'s> Walker<'s> {
     /// All programs must have been lowered into this space before.
     pub fn new(space: &'s mut Space, max_nodes: usize) -> Self {
         let (nodes, rewrites) = (Nodes::default(), Rewrites::default());
-        Self { bdd: Bdd::new(max_nodes), space, met: None, nodes, rewrites }
+        Self { bdd: Bdd::new(max_nodes), space, met: None, nodes, rewrites, record: None }
     }
 
     /// The packets that can exist: a connection is in one state, and a new one has no answer yet.
@@ -154,6 +158,25 @@ impl<'s> Walker<'s> {
         };
         let answer_to_nothing = self.bdd.cube(&[(new, true), (direction, true)])?;
         self.bdd.minus(valid, answer_to_nothing)
+    }
+
+    /// The same part of `whole`, without a word about those variables (ranges, the end excluded) that do not matter to
+    /// it: what is outside of `whole` does not count.
+    pub fn without_needless(
+        &mut self,
+        part: Node,
+        whole: Node,
+        words: &[(Var, Var)],
+    ) -> Result<Node, Exhausted> {
+        let inside = self.bdd.and(part, whole)?;
+        let mut part = part;
+        for (start, end) in words {
+            let broader = self.bdd.exists(part, &|var| (*start..*end).contains(&var))?;
+            if self.bdd.and(broader, whole)? == inside {
+                part = broader;
+            }
+        }
+        Ok(part)
     }
 
     /// Follows a region of packets through all hooks of a way.

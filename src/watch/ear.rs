@@ -16,6 +16,7 @@ use crate::pipeline::{Heard, open_netns};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a turn waits for the announcements of what it has read already, and for their authors: longer than the
@@ -43,6 +44,8 @@ pub struct Ear {
     /// Without an author yet, or behind one.
     unresolved: VecDeque<(Transaction, Option<Attested>)>,
     ready: Vec<Heard>,
+    /// The bytes of the messages of these two.
+    held: usize,
     x_tables: Vec<AuditEvent>,
     lost: bool,
     news: usize,
@@ -69,6 +72,7 @@ impl Ear {
             ipset: BTreeMap::new(),
             unresolved: VecDeque::new(),
             ready: Vec::new(),
+            held: 0,
             x_tables: Vec::new(),
             lost: false,
             news: 0,
@@ -99,6 +103,7 @@ impl Ear {
         self.news += news.transactions.len() + usize::from(news.lost);
         for transaction in news.transactions {
             self.witness.commit(&transaction, now);
+            self.held += weight(&transaction);
             self.unresolved.push_back((transaction, None));
         }
         self.witness.receive(now);
@@ -122,16 +127,11 @@ impl Ear {
             let Attested { author, time, .. } = attested;
             let witnessed = Witnessed { transaction, author, time };
             let deed = Deed { witnessed, touches: touched.objects, renamed: touched.renamed };
+            let deed = Arc::new(deed);
             self.ready.push(Heard { deed, scope: touched.scope });
         }
         self.gaps.extend(self.witness.gaps());
-        let held = self
-            .unresolved
-            .iter()
-            .map(|(transaction, _)| transaction)
-            .chain(self.ready.iter().map(|heard| &heard.deed.witnessed.transaction));
-        let bytes = held.map(weight).sum();
-        self.transactions.hold(bytes);
+        self.transactions.hold(self.held);
     }
 
     /// How many transactions came since this was last asked; a loss counts as one.
@@ -171,7 +171,9 @@ impl Ear {
 
     /// The transactions whose authors are known, in order.
     pub fn take(&mut self) -> Vec<Heard> {
-        std::mem::take(&mut self.ready)
+        let taken = std::mem::take(&mut self.ready);
+        self.held = self.held.saturating_sub(weight_of(&taken));
+        taken
     }
 
     /// The sets of ipset by their indices.
@@ -192,6 +194,7 @@ impl Ear {
 
     /// Puts back what was not used.
     pub fn give_back(&mut self, mut heard: Vec<Heard>) {
+        self.held += weight_of(&heard);
         heard.append(&mut self.ready);
         self.ready = heard;
     }
@@ -228,4 +231,8 @@ impl Ear {
         }
         self.listen(Instant::now()).is_ok()
     }
+}
+
+fn weight_of(heard: &[Heard]) -> usize {
+    heard.iter().map(|heard| weight(&heard.deed.witnessed.transaction)).sum()
 }

@@ -6,7 +6,9 @@
 use crate::batches::{Writer, batch, lab};
 use crate::support::{Lab, StopOnDrop, handles, key, name};
 use fwdrift::collect;
-use fwdrift::model::{Backend, Capture, Digest, Family, Name, Ruleset, TableKey, Transaction};
+use fwdrift::compare::{self, Commons, Comparison, Earlier, Known, Texts};
+use fwdrift::model::outline::SetName;
+use fwdrift::model::{Backend, Capture, Digest, Family, Item, Name, Ruleset, TableKey, Text, Transaction};
 use fwdrift::normalise::normalise;
 use fwdrift::normalise::scope::{Part, Parts, Scope, SetPart, restrict};
 use fwdrift::normalise::scoped::{Writers, put};
@@ -24,6 +26,9 @@ struct Followed {
     writers: Writers,
     touches: Touches,
     scope: Scope,
+    /// What is compared with it, and how it compared.
+    approved: Ruleset,
+    compared: Comparison,
 }
 
 impl Followed {
@@ -33,7 +38,9 @@ impl Followed {
         let mut touches = Touches::default();
         touches.know(&capture.messages, &names(&capture));
         let writers = Writers::of(&ruleset);
-        Self { capture, ruleset, writers, touches, scope: Scope::default() }
+        let approved = ruleset.clone();
+        let compared = Comparison::default();
+        Self { capture, ruleset, writers, touches, scope: Scope::default(), approved, compared }
     }
 
     /// Takes over what a batch did, and looks, now or with the next batch.
@@ -51,7 +58,9 @@ impl Followed {
         let scope = std::mem::take(&mut self.scope);
         let scoped = collect::scoped(&lab.netns, &scope).unwrap().unwrap();
         assert_eq!(scoped.generation, transaction.generation);
-        put(&mut self.ruleset, &mut self.writers, &scoped).unwrap();
+        let commons = Commons::of(&self.ruleset, &scoped.scope);
+        let turned = put(&mut self.ruleset, &mut self.writers, &scoped).unwrap();
+        self.compare(&scoped.scope, turned, &commons);
         assert_eq!(self.ruleset.digest(), after.digest(), "{scope:#?}");
         assert_eq!(self.ruleset, after, "{scope:#?}");
         assert_eq!(self.writers, Writers::of(&after));
@@ -59,9 +68,59 @@ impl Followed {
         self.writers.mark(&mut part);
         assert_eq!(restrict(&after, &scoped.scope), part);
         let all = handles(&self.capture);
-        for (chain, found) in &scoped.handles {
-            assert_eq!(all.get(chain), Some(found));
+        for (key, chain, found) in scoped.handles.iter() {
+            assert_eq!(all.get(&(key.clone(), chain.clone())).map(Vec::as_slice), Some(found));
         }
+    }
+}
+
+impl Followed {
+    /// Comparing what was read, with what was found before, is comparing everything.
+    fn compare(&mut self, scope: &Scope, turned: BTreeSet<SetName>, commons: &Commons) {
+        let Comparison { differences, re_encoded_in, .. } = std::mem::take(&mut self.compared);
+        let found = (differences, re_encoded_in);
+        let earlier = Earlier::new(found, scope.clone(), turned, commons, &self.ruleset);
+        let part =
+            compared(&self.approved, &self.ruleset, &Known::default().with_earlier(Some(earlier.clone())));
+        let whole = compared(&self.approved, &self.ruleset, &Known::default());
+        let part = earlier.complete(part).unwrap();
+        let told =
+            |found: &Comparison| found.differences.iter().map(|d| d.change.clone()).collect::<Vec<_>>();
+        assert_eq!(told(&part), told(&whole), "{scope:#?}");
+        let objects = |found: &Comparison| {
+            found.differences.iter().map(|d| (d.before.clone(), d.after.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(objects(&part), objects(&whole));
+        assert_eq!((part.re_encoded, &part.re_encoded_in), (whole.re_encoded, &whole.re_encoded_in));
+        self.compared = part;
+    }
+}
+
+/// A comparison with words that say which bytes an object has.
+fn compared(approved: &Ruleset, live: &Ruleset, known: &Known) -> Comparison {
+    let unmatched = compare::unmatched_as(approved, live, known);
+    let words = |side: &Ruleset, items: BTreeSet<Item>| -> Texts {
+        items.into_iter().map(|item| (item.clone(), Text::new(word(side, &item), true))).collect()
+    };
+    let (before, after) = (words(approved, unmatched.baseline), words(live, unmatched.live));
+    compare::compare_as(approved, live, &before, &after, known)
+}
+
+fn word(side: &Ruleset, item: &Item) -> String {
+    let table = &side.tables[item.table()];
+    let of = |attrs: &[u8]| Digest::of([attrs]).to_string();
+    let rules = |chain: &Name| table.chains[chain].rules.iter().map(|rule| rule.digest).collect::<Vec<_>>();
+    match item {
+        Item::Table(_) => table.digest().to_string(),
+        Item::TableHead(_) => of(&table.attrs),
+        Item::Chain(_, name) => format!("{} {:?}", of(&table.chains[name].attrs), rules(name)),
+        Item::ChainHead(_, name) => of(&table.chains[name].attrs),
+        Item::Rule(_, name, place) => rules(name)[*place].to_string(),
+        Item::Set(_, name) => format!("{:?}", table.sets[name]),
+        Item::SetHead(_, name) => of(&table.sets[name].attrs),
+        Item::Element(_, name, key) => table.sets[name].elements[key].digest(key).to_string(),
+        Item::Object(_, number, name) => of(&table.objects[&(*number, name.clone())].attrs),
+        Item::Flowtable(_, name) => of(&table.flowtables[name].attrs),
     }
 }
 

@@ -6,6 +6,8 @@ mod support;
 
 mod authors;
 mod busy;
+mod files;
 mod outages;
 mod passing;
+mod storm;
 mod watching;

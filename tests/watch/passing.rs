@@ -1,7 +1,7 @@
 //! What is made and undone at once.
 
 use crate::support::{Host, RULES, kinds, line};
-use crate::watching::Watching;
+use crate::watching::{Watching, generation, generations, generations_of};
 
 #[test]
 fn what_was_made_and_undone_at_once_is_told_with_its_text() {
@@ -44,5 +44,29 @@ fn both_sides_of_a_passing_transaction_are_told() {
     ] {
         assert!(of_1002.iter().any(|text| text.contains(part)), "{part}: {of_1002:#?}");
     }
+    watching.stop();
+}
+
+#[test]
+fn what_one_does_again_and_again_is_counted_and_what_another_does_meanwhile_is_told() {
+    let host = Host::audited(RULES);
+    let watching = Watching::start(&host);
+    let before = generation(&host);
+    watching.signal("-STOP");
+    let pair = "echo 'add chain inet filter again'; echo 'delete chain inet filter again'";
+    host.login(1001, &format!("for n in $(seq 20); do {pair}; done | nft -i >/dev/null"));
+    host.login(
+        1002,
+        "printf '%s\\n' 'add chain inet filter hidden' 'delete chain inet filter hidden' | nft -i >/dev/null",
+    );
+    watching.signal("-CONT");
+    let events = watching.events_up_to_now();
+    let of = |uid: u64| events.iter().find(|event| event["author"]["auid"] == uid).unwrap();
+    let texts = |uid| of(uid)["changes"].as_array().unwrap().iter().map(line).collect::<Vec<_>>();
+    assert_eq!(generations_of(of(1001)).len(), 40);
+    assert_eq!(texts(1001).len(), 5, "{:#?}", texts(1001));
+    assert_eq!(texts(1002).len(), 2, "{:#?}", texts(1002));
+    assert!(texts(1002)[0].starts_with("added chain inet filter/hidden"), "{:#?}", texts(1002));
+    assert_eq!(generations(&events).range(before + 1..).count(), 42);
     watching.stop();
 }

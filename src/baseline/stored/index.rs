@@ -5,6 +5,7 @@ use super::{Places, TablePlaces};
 use crate::model::bytes::Unreadable;
 use crate::model::{Backend, Chain, Digest, Family, Name, Object, Outline, Rule, Set, Table, TableKey};
 use std::io::{BufReader, Read};
+use std::sync::Arc;
 
 /// An outline, and where the rest of each of its objects is.
 pub fn read(from: impl Read) -> Result<(Outline, Places), Unreadable> {
@@ -41,7 +42,7 @@ fn read_table<R: Read>(
         let room = count.min(1 << 20);
         let (mut rules, mut found) = (Vec::with_capacity(room), Vec::with_capacity(room));
         for _ in 0..count {
-            rules.push(Rule { digest: index.digest()?, attrs: Box::default() });
+            rules.push(Rule { digest: index.digest()?, attrs: Arc::default() });
             found.push(index.u32()?);
         }
         places.rules.insert(name.clone(), found.into_boxed_slice());

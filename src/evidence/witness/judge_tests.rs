@@ -10,21 +10,6 @@ fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-fn process(auid: u32, start: u64) -> Process {
-    Process {
-        thread: 7,
-        pid: 7,
-        ppid: 3,
-        start: ms(start),
-        comm: b"nft".to_vec(),
-        auid: Some(auid),
-        session: Some(4),
-        exe: Some(b"/usr/sbin/nft".to_vec()),
-        cmdline: Some(b"nft\0-f\0/etc/x\0".to_vec()),
-        ..Process::default()
-    }
-}
-
 fn question(fresh: Option<Process>) -> Question {
     let fresh = fresh.map(|process| Arc::new(Sight { process, ancestry: Ancestry::default() }));
     Question {
@@ -46,7 +31,7 @@ fn lives(lives: &[(u32, u64, Option<u64>)]) -> Tasks {
     for (auid, from, to) in lives {
         let mut take = |deed, at: u64| {
             let happened = Happened { thread: 7, process: 7, deed, at: ms(at) };
-            tasks.take(&happened, |_| Some((process(*auid, *from), ms(at))));
+            tasks.take(&happened, |_| Some((Process::of_nft(*auid, *from), ms(at))));
         };
         take(Deed::Began, *from);
         take(Deed::Started, *from + 1);
@@ -69,14 +54,14 @@ fn check(question: &Question, tasks: &Tasks, expected: &str) {
 
 #[test]
 fn who_was_there_before_the_commit_and_still_is_made_it() {
-    check(&question(Some(process(1005, 980))), &Tasks::default(), "ops5");
+    check(&question(Some(Process::of_nft(1005, 980))), &Tasks::default(), "ops5");
     // Its start is cut to 10 ms: it may have begun a moment after.
-    check(&question(Some(process(1005, 995))), &Tasks::default(), "unknown");
+    check(&question(Some(Process::of_nft(1005, 995))), &Tasks::default(), "unknown");
 }
 
 #[test]
 fn whoever_began_later_is_believed_only_if_nobody_else_can_have_had_the_number() {
-    let young = question(Some(process(1005, 1100)));
+    let young = question(Some(Process::of_nft(1005, 1100)));
     check(&young, &Tasks::default(), "unknown");
     let counted = Question { came_round: false, ..young.clone() };
     check(&counted, &Tasks::default(), "ops5");
@@ -89,7 +74,7 @@ fn whoever_began_later_is_believed_only_if_nobody_else_can_have_had_the_number()
 
 #[test]
 fn a_number_that_two_had_is_nobodys_with_both_as_candidates() {
-    let question = question(Some(process(1005, 1100)));
+    let question = question(Some(Process::of_nft(1005, 1100)));
     let tasks = lives(&[(1006, 900, Some(1050)), (1005, 1100, None)]);
     let logins: Vec<_> = author_of(&question, &tasks).candidates.iter().map(|c| c.auid).collect();
     assert!(logins.contains(&Some(1005)) && logins.contains(&Some(1006)), "{logins:?}");
@@ -112,7 +97,7 @@ fn a_process_that_is_gone_is_remembered_if_it_was_the_only_one() {
 
 #[test]
 fn a_record_without_a_login_says_when_and_that_is_enough() {
-    let at = |time| Question { committed_at: Some(ms(time)), ..question(Some(process(1005, 1100))) };
+    let at = |time| Question { committed_at: Some(ms(time)), ..question(Some(Process::of_nft(1005, 1100))) };
     check(&at(1110), &Tasks::default(), "ops5");
     // Audit's clock may be 10 ms behind, and the start is cut to 10 ms.
     check(&at(1085), &Tasks::default(), "ops5");
@@ -121,7 +106,8 @@ fn a_record_without_a_login_says_when_and_that_is_enough() {
 
 #[test]
 fn a_program_that_was_started_since_is_not_taken_for_the_one_that_did_it() {
-    let other = Process { comm: b"sh".to_vec(), exe: Some(b"/bin/sh".to_vec()), ..process(1005, 900) };
+    let other =
+        Process { comm: b"sh".to_vec(), exe: Some(b"/bin/sh".to_vec()), ..Process::of_nft(1005, 900) };
     let author = author_of(&question(Some(other.clone())), &Tasks::default());
     assert_eq!((author.name.as_str(), author.exe, author.cmdline), ("ops5", None, None));
     assert_eq!(author.comm.as_deref(), Some("nft"), "what the kernel announced");
@@ -133,7 +119,7 @@ fn a_program_that_was_started_since_is_not_taken_for_the_one_that_did_it() {
 
 #[test]
 fn without_a_login_it_is_the_unit_else_the_program_that_is_named() {
-    let service = Process { auid: None, session: None, ..process(0, 900) };
+    let service = Process { auid: None, session: None, ..Process::of_nft(0, 900) };
     let of = |unit: Option<&str>, exe: Option<&str>| {
         let place = Place { unit: unit.map(str::to_owned), container: None };
         let exe = exe.map(|exe| exe.as_bytes().to_vec());

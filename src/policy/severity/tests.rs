@@ -71,6 +71,13 @@ fn the_world_is_any_source_or_as_many_public_addresses_as_a_slash_8() {
     check(&[of("ip6", Some("::/0"))], Severity::Critical);
     check(&[of("ip6", Some("2001:db8::/32, fe80::/10, fc00::/7"))], Severity::Low);
     check(&[of("arp", None)], Severity::Low);
+    // As the engine writes both families together, what is left out, and lists that it cuts.
+    check(&[of("inet", None)], Severity::Critical);
+    world(Some("not 10.0.0.0/8, 192.0.2.1"));
+    check(&[of("ip", Some("not 0.0.0.0/1, 128.0.0.0-255.255.255.0"))], Severity::Low);
+    check(&[of("ip6", Some("not 2001:db8::/32"))], Severity::Critical);
+    check(&[of("ip6", Some("not 2000::/3"))], Severity::Low);
+    some("192.0.2.1, 192.0.2.3, … 14 more");
 }
 
 #[test]
@@ -101,6 +108,12 @@ fn a_management_port_is_one_of_the_opened_ports() {
     check(None, None, Severity::High);
     check(Some("tcp"), Some("80, 443, 8000-8099"), Severity::Low);
     check(Some("icmp"), None, Severity::Low);
+    check(Some("not tcp, udp"), None, Severity::High);
+    check(Some("not tcp, udp, dccp, sctp, udplite"), None, Severity::Low);
+    check(Some("icmp, esp, … 3 more"), None, Severity::Low);
+    check(Some("tcp"), Some("not 80"), Severity::High);
+    check(Some("tcp"), Some("not 1-30000"), Severity::Low);
+    check(Some("tcp"), Some("8080, … 3 more"), Severity::Low);
     super::tests::check(&[Effect { dport: Some("22".into()), ..effect(EffectKind::Cut) }], Severity::Medium);
     let none = Severities { management_ports: vec![], ..policy() };
     assert_eq!(severity(&rule(), &[of(None, None)], &none, &[]), Severity::Low);

@@ -285,3 +285,32 @@ fn the_json_has_every_field_of_a_row() {
     assert_eq!(row["open_seconds"], 3600);
     assert_eq!(row["change"]["kind"], ChangeKind::Added.as_str());
 }
+
+#[test]
+fn what_a_change_did_to_traffic_stands_below_it() {
+    let mut drift = event(1, EventKind::Drift, 2, &["a"], &["a"]);
+    drift.event.changes = vec![Change { id: "a".into(), ..cutting() }];
+    let report = report(&[drift], DAY);
+    let markdown = markdown(&report);
+    let expect = "\
+### 1. rule 4 in inet filter input: added, open, critical
+
+```diff
++ tcp dport 3306 drop
+```
+
+Traffic:
+
+```text
+severity: critical, cuts required flow \"web to db\"
+cut     tcp 10.0.1.0/24 → 10.0.2.9:3306, new connections, at input
+        was accepted by \"tcp dport 3306 accept\" (rule 14), now dropped by \"tcp dport 3306 drop\" (rule 1)
+        for example tcp 10.0.1.0:1024 → 10.0.2.9:3306
+```
+
+- Made: ";
+    assert!(markdown.contains(expect), "{markdown}");
+    let text = plain(&text(&report, &options(None)));
+    let expect = "\n           cut     tcp 10.0.1.0/24 → 10.0.2.9:3306, new connections, at input\n";
+    assert!(text.contains(expect), "{text}");
+}

@@ -17,9 +17,9 @@ fn a_statement_has_the_rules_before_and_after_and_a_packet() {
         &cutting(),
         9,
         "severity: critical, cuts required flow \"web to db\"\n\
-         cut     tcp 10.0.1.0/24 -> 10.0.2.9:3306, new connections, at input\n        \
+         cut     tcp 10.0.1.0/24 → 10.0.2.9:3306, new connections, at input\n        \
          was accepted by \"tcp dport 3306 accept\" (rule 14), now dropped by \"tcp dport 3306 drop\" (rule 1)\n        \
-         for example tcp 10.0.1.0:1024 -> 10.0.2.9:3306\n",
+         for example tcp 10.0.1.0:1024 → 10.0.2.9:3306\n",
     );
 }
 
@@ -36,10 +36,10 @@ fn a_rule_of_another_chain_and_a_policy_are_named_with_their_chain() {
         &change,
         9,
         "severity: high\n\
-         opened  tcp 10.0.1.0/24 -> 10.0.2.9:3306, new connections, at input\n        \
+         opened  tcp 10.0.1.0/24 → 10.0.2.9:3306, new connections, at input\n        \
          was dropped by policy drop of inet filter input, now accepted by \"tcp dport 3306 accept\" (rule 14 of inet \
          filter web\\x1b[2J)\n        \
-         for example tcp 10.0.1.0:1024 -> 10.0.2.9:3306\n        \
+         for example tcp 10.0.1.0:1024 → 10.0.2.9:3306\n        \
          depends on meta skuid 33\n",
     );
 }
@@ -51,6 +51,11 @@ fn the_word_of_the_effect_is_said_once() {
         cut.statement = statement.into();
         assert_eq!(body(&cut), "tcp to x");
     }
+    cut.statement =
+        "cut  tcp to x, at input, if meta skuid 33; was accepted by \"a\", now dropped by \"b\"".into();
+    assert_eq!(body(&cut), "tcp to x, at input, if meta skuid 33");
+    cut.conditions = vec!["meta skuid 33".into()];
+    assert!(of_effect(&cut, &added()).iter().all(|line| !line.contains("depends on")));
     cut.statement = "cutlery to x".into();
     assert_eq!(body(&cut), "cutlery to x");
 }
@@ -84,9 +89,9 @@ fn a_packet_is_told_in_the_form_of_a_statement() {
     };
     check(
         &[("proto", "udp"), ("src", "2001:db8::1"), ("sport", "1"), ("dst", "fe80::2"), ("dport", "53")],
-        "udp [2001:db8::1]:1 -> [fe80::2]:53",
+        "udp [2001:db8::1]:1 → [fe80::2]:53",
     );
-    check(&[("dst", "10.0.0.1"), ("proto", "icmp"), ("icmp type", "8")], "icmp any -> 10.0.0.1, icmp type 8");
+    check(&[("dst", "10.0.0.1"), ("proto", "icmp"), ("icmp type", "8")], "icmp any → 10.0.0.1, icmp type 8");
     check(&[("iif", "eth0\n")], "iif eth0\\n");
     check(&[], "any packet");
 }
@@ -101,7 +106,7 @@ fn the_worst_statement_is_of_the_highest_severity_and_a_flow_comes_first() {
     let check = |changes: &[Change], expect: &str| assert_eq!(lead(changes, 60), expect);
     check(&[mild.clone(), small.clone(), large.clone()], "critical, opened everything: ");
     check(&[small.clone(), large, cutting()], "critical, cuts required flow \"web to db\": ");
-    check(&[small], "critical, opened tcp 10.0.1.0/24 -> 10.0.2.9:3306, new connections, a…: ");
+    check(&[small], "critical, opened tcp 10.0.1.0/24 → 10.0.2.9:3306, new connections, at…: ");
     let none = Change { severity: Some(Severity::Info), impact: Some(vec![]), ..added() };
     check(std::slice::from_ref(&none), "info, no effect on traffic: ");
     check(&[none.clone(), Change { severity: None, ..added() }], "info: ");
@@ -180,9 +185,9 @@ table inet filter
   chain input
     + tcp dport 3306 drop
       severity: critical, cuts required flow \"web to db\"
-      cut     tcp 10.0.1.0/24 -> 10.0.2.9:3306, new connections, at input
+      cut     tcp 10.0.1.0/24 → 10.0.2.9:3306, new connections, at input
               was accepted by \"tcp dport 3306 accept\" (rule 14), now dropped by \"tcp dport 3306 drop\" (rule 1)
-              for example tcp 10.0.1.0:1024 -> 10.0.2.9:3306
+              for example tcp 10.0.1.0:1024 → 10.0.2.9:3306
       by ops1 as root";
     assert!(text.contains(expect), "{text}");
 }

@@ -53,10 +53,10 @@ BROKEN  db-01: 1 of 3 required flows is broken in live: \"web to db\", dropped b
          inet filter input), put there by ops1 as root at 2026-11-20T02:14:09Z, not approved
 
   BROKEN  \"web to db\" (allow, request, at input)
-          tcp 10.0.1.0/24 -> 10.0.2.9:3306, new connections
+          tcp 10.0.1.0/24 → 10.0.2.9:3306, new connections
           dropped by \"tcp dport 3306 drop\" (rule 1 of inet filter input)
           put there by ops1 as root at 2026-11-20T02:14:09Z, not approved (change a1b2c3d4e5f6)
-          for example tcp 10.0.1.0:1024 -> 10.0.2.9:3306
+          for example tcp 10.0.1.0:1024 → 10.0.2.9:3306
           owner: team-db, ticket: NET-12
   ?  \"ntp\" (allow, both directions, at input)
      depends on limit rate 3/second
@@ -65,6 +65,17 @@ BROKEN  db-01: 1 of 3 required flows is broken in live: \"web to db\", dropped b
 ",
     );
     assert_eq!(result.exit_code(), 3);
+}
+
+#[test]
+fn of_one_flow_and_an_unknown_author_no_more_is_said_than_is_known() {
+    let mut broken = flow("web to db", Some(false));
+    broken.broken_by.as_mut().unwrap().provenance =
+        Some(Provenance::Drift { id: "a".into(), author: Box::default(), time: None });
+    let text = plain(&text(&of(vec![broken], vec![]), &options(None)));
+    let first = "BROKEN  db-01: the required flow is broken in live: \"web to db\", dropped by \"tcp dport 3306 drop\" (rule 1 \
+                 of inet filter input), put there by an unknown author, not approved\n";
+    assert!(text.starts_with(first), "{text}");
 }
 
 #[test]
@@ -159,10 +170,10 @@ fn a_flow_is_a_test_case_for_ci() {
     <testcase classname="fwdrift.db-01" name="backup" time="0"/>
     <testcase classname="fwdrift.db-01" name="web to db" time="0">
       <failure message="required flow &quot;web to db&quot; is broken: dropped by &quot;tcp dport 3306 drop&quot; (rule 1 of inet filter input), put there by ops1 as root at 2026-11-20T02:14:09Z, not approved" type="broken">expected: allow, request, at input
-tcp 10.0.1.0/24 -&gt; 10.0.2.9:3306, new connections
+tcp 10.0.1.0/24 → 10.0.2.9:3306, new connections
 dropped by &quot;tcp dport 3306 drop&quot; (rule 1 of inet filter input)
 put there by ops1 as root at 2026-11-20T02:14:09Z, not approved (change a1b2c3d4e5f6)
-for example tcp 10.0.1.0:1024 -&gt; 10.0.2.9:3306
+for example tcp 10.0.1.0:1024 → 10.0.2.9:3306
 owner: team-db, ticket: NET-12</failure>
     </testcase>
     <testcase classname="fwdrift.db-01" name="ntp" time="0">

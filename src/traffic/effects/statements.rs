@@ -2,7 +2,7 @@
 
 use super::{Answer, Comparison, DeciderRef, Found};
 use crate::model::{Effect, EffectKind};
-use crate::traffic::bdd::Node;
+use crate::traffic::bdd::{Node, Var};
 use crate::traffic::program::Hook;
 use crate::traffic::space::Key;
 use crate::traffic::walk::{Piece, WalkError, Way};
@@ -46,6 +46,12 @@ impl Comparison<'_, '_> {
             let node = self.walker.bdd.to_node(&found.fields, region)?;
             let share = self.walker.bdd.share(node);
             let inside = self.walker.bdd.and(node, packets)?;
+            let mut flow = None;
+            for (name, path, of_flow) in &self.flows {
+                if flow.is_none() && *path == way.path && !self.walker.bdd.is_disjoint(inside, *of_flow)? {
+                    flow = Some((*name).to_owned());
+                }
+            }
             let described = words::describe(self.walker.space, region);
             let preferred = words::preferred(self.walker.space);
             let chosen = self.walker.bdd.one(inside, &preferred).unwrap_or_default();
@@ -76,9 +82,11 @@ impl Comparison<'_, '_> {
                     now: None,
                     conditions: described.conditions,
                     share,
-                    flow: None,
+                    flow,
                 },
                 phrase,
+                path: way.path,
+                is_on_several_paths: false,
                 was: was.clone(),
                 now: now.clone(),
             });
@@ -90,22 +98,13 @@ impl Comparison<'_, '_> {
     /// those that no connection can have do not count.
     fn without_needless_fields(&mut self, way: Way, packets: Node) -> Result<Node, WalkError> {
         let domain = self.walker.domain()?;
-        let mut packets = self.without_absent_interfaces(way, packets)?;
-        for key in [Key::Direction, Key::State] {
-            let Some(word) = self.walker.space.find(&key) else { continue };
-            let (start, end) = (word.start, word.start + word.width);
-            let broader = self.walker.bdd.exists(packets, &|var| (start..end).contains(&var))?;
-            if self.is_same_inside(broader, packets, domain)? {
-                packets = broader;
-            }
-        }
-        Ok(packets)
-    }
-
-    fn is_same_inside(&mut self, broader: Node, packets: Node, domain: Node) -> Result<bool, WalkError> {
-        let broader = self.walker.bdd.and(broader, domain)?;
-        let packets = self.walker.bdd.and(packets, domain)?;
-        Ok(broader == packets)
+        let packets = self.without_absent_interfaces(way, packets)?;
+        let words: Vec<(Var, Var)> = [Key::Direction, Key::State]
+            .iter()
+            .filter_map(|key| self.walker.space.find(key))
+            .map(|word| (word.start, word.start + word.width))
+            .collect();
+        Ok(self.walker.without_needless(packets, domain, &words)?)
     }
 }
 

@@ -10,6 +10,8 @@ use crate::traffic::program::Step;
 use crate::traffic::space::{Base, Key, Kind, NamePattern, Nature, STATES, Side};
 use crate::traffic::test::Test;
 
+/// A user or group that nobody is: here, a packet without a socket.
+const NO_SOCKET: [u8; 4] = [0xff; 4];
 /// Bytes of a name of an interface (`IFNAMSIZ`).
 const NAME_LENGTH: u8 = 16;
 
@@ -167,9 +169,11 @@ impl Lowering<'_> {
             // So does what has no such interface (`nft_meta_store_iftype`, `nft_meta_store_ifgroup`).
             (meta::IIFTYPE | meta::IIFGROUP, _) => making.test(exists(Side::In)),
             (meta::OIFTYPE | meta::OIFGROUP, _) => making.test(exists(Side::Out)),
-            // And what has no socket: a packet on its way through has none.
+            // And what has no socket: a packet on its way through, and what the largest number stands for.
             (meta::SKUID | meta::SKGID, _) => {
-                making.test(Test::any([exists(Side::In).negated(), exists(Side::Out).negated()]))
+                let word = self.space.meta(key)?;
+                let is_through = Test::all([exists(Side::In), exists(Side::Out)]);
+                making.test(Test::all([Test::equals(&word, &NO_SOCKET).negated(), is_through.negated()]))
             }
             _ => Flow::On,
         })

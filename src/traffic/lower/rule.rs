@@ -8,7 +8,7 @@ use crate::netlink::Attrs;
 use crate::netlink::nft::expr;
 use crate::normalise::{expressions, references};
 use crate::traffic::program::{ChainId, Rule, Step};
-use crate::traffic::space::Space;
+use crate::traffic::space::{HIDDEN, HIDDEN_LENGTH, Space};
 use crate::traffic::test::Test;
 use std::sync::Arc;
 
@@ -162,7 +162,7 @@ impl Lowering<'_> {
     pub(super) fn place(&self, making: &Making<'_>) -> String {
         let before = making.expressions[..making.at].iter().map(|expression| expression.0);
         let digest = Digest::of(before).to_string();
-        format!("in chain {}, {}", self.chain, &digest[..4])
+        format!("in chain {}{HIDDEN}{}", self.chain, &digest[..HIDDEN_LENGTH])
     }
 
     fn xt_match(&mut self, data: Attrs<'_>, making: &mut Making<'_>) -> Option<Flow> {

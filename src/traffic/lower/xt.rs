@@ -61,11 +61,6 @@ impl<'a> Asked<'a> {
     fn own(&self, text: &str) -> String {
         format!("{text} ({})", self.place)
     }
-
-    /// Whether the structure has the form that it has for IPv6.
-    fn is_ip6(&self, space: &Space) -> bool {
-        self.family == Family::Ip6 || space.kind() == Kind::Ip6
-    }
 }
 
 /// What a `match` expression asks.
@@ -375,6 +370,3 @@ fn replaced(word: &[Bit], mask: u32, value: u32) -> Vec<Bit> {
 fn short_digest(bytes: &[u8]) -> String {
     Digest::of([bytes]).to_string()[..12].to_owned()
 }
-
-#[cfg(test)]
-mod tests;

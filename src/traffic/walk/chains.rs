@@ -5,6 +5,7 @@ use super::super::program::{BaseChain, ChainId, ChainKind, Hook, Program, Step, 
 use super::super::space::asked::CT_PROTOCOL;
 use super::super::space::{Key, Kind, NamePattern, STATES, Side, Word};
 use super::nodes::At;
+use super::record::{Arrival, Caller, Returns};
 use super::rewrite::Rewrite;
 use super::way::Way;
 use super::{Fate, Met, Piece, State, WalkError, Walker};
@@ -25,6 +26,8 @@ struct Visit<'p> {
     translates_only: bool,
     accepted: Vec<State>,
     pieces: Vec<Piece>,
+    /// The passage that is being recorded, if one is.
+    passage: Option<usize>,
 }
 
 /// Where in the chains a rule is.
@@ -42,6 +45,8 @@ struct Next {
     on: Vec<State>,
     /// Out of the chain.
     out: Vec<State>,
+    /// Those that the rule is about, before what it does to them; see [`Arrival`].
+    matched: Vec<(State, Option<Verdict>)>,
 }
 
 impl Walker<'_> {
@@ -212,8 +217,9 @@ impl Walker<'_> {
                 translates_only,
                 accepted: Vec::new(),
                 pieces: Vec::new(),
+                passage: None,
             };
-            let undecided = self.chain(&mut visit, id, states, 0)?;
+            let undecided = self.chain(&mut visit, id, states, 0, None)?;
             let fate = if base.accepts || translates_only { Fate::Accepted } else { Fate::Dropped };
             for state in undecided {
                 self.decide(&mut visit, None, fate, state)?;
@@ -300,6 +306,7 @@ impl Walker<'_> {
         id: ChainId,
         mut states: Vec<State>,
         depth: usize,
+        from: Option<Caller>,
     ) -> Result<Vec<State>, WalkError> {
         let program = visit.program;
         // A chain that is not there cannot be jumped to in a kernel; in a file it decides nothing.
@@ -307,12 +314,19 @@ impl Walker<'_> {
         if depth > DEEPEST {
             return Err(WalkError::TooDeep(chain.name.clone()));
         }
+        let caller = visit.passage;
+        visit.passage =
+            self.record_passage(id, (visit.way, visit.hook), visit.translates_only, from, &states);
         let mut out = Vec::new();
         for (number, rule) in chain.rules.iter().enumerate() {
             if states.is_empty() {
                 break;
             }
+            let reached = if visit.passage.is_some() { states.clone() } else { Vec::new() };
             if rule.steps.is_empty() || self.misses(&rule.steps, &states, visit)? {
+                let about = if rule.steps.is_empty() { &states[..] } else { &[] };
+                let matched = about.iter().map(|state| (*state, None)).collect();
+                self.record_arrival(visit.passage, Arrival { reached, matched });
                 continue;
             }
             let mut next = Next::default();
@@ -320,9 +334,11 @@ impl Walker<'_> {
             for state in states {
                 self.steps(visit, place, &rule.steps, state, &mut next)?;
             }
+            self.record_arrival(visit.passage, Arrival { reached, matched: next.matched });
             states = self.merged(next.on)?;
             out.append(&mut next.out);
         }
+        visit.passage = caller;
         out.append(&mut states);
         Ok(self.merged(out)?)
     }
@@ -378,6 +394,7 @@ impl Walker<'_> {
             }
         }
         self.note(visit, place, None, state);
+        next.matched.push((state, None));
         next.on.push(state);
         Ok(())
     }
@@ -424,6 +441,9 @@ impl Walker<'_> {
         next: &mut Next,
     ) -> Result<(), WalkError> {
         let at = Some((place.chain, place.rule));
+        let called = |returns| visit.passage.map(|passage| Caller { passage, rule: place.rule, returns });
+        let (back, past) = (called(Returns::Back), called(Returns::Past));
+        next.matched.push((state, Some(verdict)));
         match verdict {
             Verdict::Accept => self.decide(visit, at, Fate::Accepted, state)?,
             Verdict::Drop => self.decide(visit, at, Fate::Dropped, state)?,
@@ -439,11 +459,11 @@ impl Walker<'_> {
             Verdict::Continue => next.on.push(state),
             Verdict::Return => next.out.push(state),
             Verdict::Jump(chain) => {
-                let back = self.chain(visit, chain, vec![state], place.depth + 1)?;
+                let back = self.chain(visit, chain, vec![state], place.depth + 1, back)?;
                 next.on.extend(back);
             }
             Verdict::Goto(chain) => {
-                let back = self.chain(visit, chain, vec![state], place.depth + 1)?;
+                let back = self.chain(visit, chain, vec![state], place.depth + 1, past)?;
                 next.out.extend(back);
             }
         }

@@ -4,13 +4,14 @@
 //! of members are free.
 
 use super::members::{self, Look};
-use super::{Asked, Info, assign};
-use crate::model::{Backend, Name, Ruleset, TableKey};
+use super::{Asked, Info, assign, has_transport};
+use crate::model::{Backend, Digest, Name, Ruleset, Set, TableKey};
 use crate::normalise::ipset as form;
 use crate::normalise::xt_set::NAMES;
 use crate::traffic::program::Step;
 use crate::traffic::space::Space;
 use crate::traffic::test::Test;
+use std::collections::BTreeMap;
 
 /// `IPSET_INV_MATCH`: bit 0 of the flags; those of the dimensions follow, set for the source.
 const INVERT: u8 = 1;
@@ -89,7 +90,7 @@ fn has(space: &mut Space, asked: &Asked<'_>, name: &Name, asks: Asks) -> Test {
             .collect();
         Some(Test::any(parts))
     } else {
-        members::test(space, set, &Look { family: asked.family, asks })
+        looked_up(space, set, &Look { family: asked.family, asks })
     };
     match found {
         None => Test::free(space, &format!("set {name}")),
@@ -100,7 +101,25 @@ fn has(space: &mut Space, asked: &Asked<'_>, name: &Name, asks: Asks) -> Test {
     }
 }
 
-fn sets(ruleset: &Ruleset) -> Option<&std::collections::BTreeMap<Name, crate::model::Set>> {
+/// The same lookup is made once, however many rules and rulesets make it.
+fn looked_up(space: &mut Space, set: &Set, look: &Look) -> Option<Test> {
+    // Whether fragments are told apart changes what a lookup of ports asks.
+    let fragments = has_transport(space).is_always();
+    let asks = [look.family.number(), look.asks.dimensions, look.asks.sources, u8::from(fragments)];
+    let flags = look.asks.flags.to_le_bytes();
+    let members = set.elements.iter().flat_map(|(key, element)| {
+        [&key.key[..]].into_iter().chain(element.attrs.iter().map(|attrs| &attrs[..]))
+    });
+    let digest = Digest::of([&asks[..], &flags, &set.attrs].into_iter().chain(members));
+    if let Some(known) = space.lookup(&digest) {
+        return Some(known);
+    }
+    let test = members::test(space, set, look)?;
+    space.keep_lookup(digest, test.clone());
+    Some(test)
+}
+
+fn sets(ruleset: &Ruleset) -> Option<&BTreeMap<Name, Set>> {
     Some(&ruleset.tables.get(&TableKey::of_all(Backend::Ipset))?.sets)
 }
 

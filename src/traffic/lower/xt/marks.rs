@@ -1,6 +1,8 @@
 //! Targets that write to a packet or to its marks, and those that hand it on. Pure.
 
-use super::{Asked, assign, constant, has_connection, hops_field, masked, replaced, service_field};
+use super::{
+    Asked, assign, constant, has_connection, hops_field, masked, replaced, service_field, short_digest,
+};
 use crate::traffic::bdd::Bit;
 use crate::traffic::program::{Step, Verdict};
 use crate::traffic::space::{Base, STATES, Space};
@@ -73,7 +75,7 @@ fn combined(space: &mut Space, asked: &Asked<'_>, one: &[Bit], other: &[Bit]) ->
 /// `struct xt_hmark_info`: a hash.
 pub(super) fn hmark(space: &mut Space, asked: &Asked<'_>) -> Vec<Step> {
     let mark = space.mark();
-    let hash = space.free(&asked.unknown("target"), 32);
+    let hash = space.free(&format!("mark of HMARK #{}", short_digest(asked.info)), 32);
     assign(&mark, &hash)
 }
 

@@ -164,24 +164,12 @@ impl Reader<'_> {
         for dimension in self.dimensions {
             match dimension {
                 Dimension::Ip | Dimension::Net => {
-                    let (ip, to, cidr) = match addresses {
-                        0 => (data::IP, data::IP_TO, data::CIDR),
-                        _ => (data::IP2, data::IP2_TO, data::CIDR2),
-                    };
-                    let low = plain_address(find(ip)?)?;
-                    let full = 8 * low.len() as u8;
-                    let mask = (addresses == 0).then(|| self.option(NETMASK)).flatten();
-                    let mask = mask.and_then(|mask| mask.payload.first().copied());
-                    let length = byte(cidr).or(mask).unwrap_or(full).min(full);
-                    let high = match find(to) {
-                        Some(to) => plain_address(to)?,
-                        None => last_of(&low, length),
-                    };
+                    let (range, length) = self.network(&attrs, addresses)?;
                     addresses += 1;
                     if *dimension == Dimension::Net {
                         level.push(length);
                     }
-                    slots.push(Slot::Range((low, high)));
+                    slots.push(Slot::Range(range));
                 }
                 Dimension::Port => {
                     let number = find(data::PORT)?.payload;
@@ -212,6 +200,24 @@ impl Reader<'_> {
             }
         }
         Some(Member { excepted, place: Some((level, ports, slots)) })
+    }
+
+    /// The first or the second address of a member, and the length of its prefix.
+    fn network(&self, attrs: &[Attr<'_>], number: usize) -> Option<(Range, u8)> {
+        let find = |kind: u16| attrs.iter().find(|attr| attr.kind == kind);
+        let (ip, to, cidr, mask) = match number {
+            0 => (data::IP, data::IP_TO, data::CIDR, self.option(NETMASK)),
+            _ => (data::IP2, data::IP2_TO, data::CIDR2, None),
+        };
+        let low = plain_address(find(ip)?)?;
+        let full = 8 * low.len() as u8;
+        let length = find(cidr).copied().or(mask).and_then(|attr| attr.payload.first().copied());
+        let length = length.unwrap_or(full).min(full);
+        let high = match find(to) {
+            Some(to) => plain_address(to)?,
+            None => last_of(&low, length),
+        };
+        Some(((low, high), length))
     }
 
     fn ports_of(&self, protocol: u8) -> Ports {

@@ -4,7 +4,7 @@
 //! other bits are free. That a source port changes because another connection has it is left out.
 
 use super::{Asked, End, address, assign, changes, constant, port};
-use crate::model::Family;
+use crate::model::{Family, text_from_kernel};
 use crate::traffic::bdd::Bit;
 use crate::traffic::program::{Step, Verdict};
 use crate::traffic::space::Space;
@@ -136,7 +136,8 @@ pub(super) fn prefix(space: &mut Space, asked: &Asked<'_>) -> Option<Vec<Step>> 
     let target = address(space, end).filter(|word| word.len() == 128)?;
     let new = constant(info.bytes(16, 16)?);
     let length = usize::from(info.u8(32)?.max(info.u8(33)?)).min(128);
-    let free = space.free(&asked.unknown("target"), 128);
+    let prefix = address_text(info.bytes(16, 16)?);
+    let free = space.free(&format!("address of {} to {prefix}/{length}", text_from_kernel(asked.name)), 128);
     // ip6t_npt_map_pfx: word 3 for prefixes up to 48 bits, else the first behind word 3 that is not all ones.
     let adjusted = if length <= 48 { 48..64 } else { 64..128 };
     let word: Vec<Bit> = (0..128)

@@ -45,13 +45,13 @@ pub(super) fn udp(space: &mut Space, asked: &Asked<'_>) -> Option<Test> {
     ]))
 }
 
-/// `struct xt_sctp_info`.
+/// `struct xt_sctp_info`. Its map of chunks has 64 words, of which eight are used.
 pub(super) fn sctp(space: &mut Space, asked: &Asked<'_>) -> Option<Test> {
     const SOURCE: u32 = 1;
     const DESTINATION: u32 = 2;
     const CHUNKS: u32 = 4;
     let info = asked.info();
-    let (flags, inverted) = (info.u32(60)?, info.u32(64)?);
+    let (flags, inverted) = (info.u32(284)?, info.u32(288)?);
     let mut tests = vec![has_transport(space)];
     if flags & SOURCE != 0 {
         tests.push(ports(space, info, 4, End::Source)?.inverted_if(inverted & SOURCE != 0));
@@ -68,7 +68,7 @@ pub(super) fn sctp(space: &mut Space, asked: &Asked<'_>) -> Option<Test> {
 
 /// The chunks that are asked for, as iptables writes them, but by numbers.
 fn chunks(info: Info<'_>) -> Option<String> {
-    let how = match info.u32(40)? {
+    let how = match info.u32(264)? {
         1 => "any",
         2 => "all",
         4 => "only",
@@ -79,9 +79,9 @@ fn chunks(info: Info<'_>) -> Option<String> {
         if info.u32(8 + 4 * (kind / 32))? >> (kind % 32) & 1 == 0 {
             continue;
         }
-        let conditions = usize::try_from(info.u32(56)?).ok()?.min(4);
+        let conditions = usize::try_from(info.u32(280)?).ok()?.min(4);
         let mut text = kind.to_string();
-        for at in (0..conditions).map(|condition| 44 + 3 * condition) {
+        for at in (0..conditions).map(|condition| 268 + 3 * condition) {
             if usize::from(info.u8(at)?) == kind {
                 text.push_str(&format!(":{:#x}/{:#x}", info.u8(at + 1)?, info.u8(at + 2)?));
             }
