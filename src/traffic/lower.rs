@@ -7,6 +7,7 @@
 mod act;
 mod ask;
 mod compare;
+pub mod coverage;
 mod load;
 mod machine;
 mod rule;

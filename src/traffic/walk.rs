@@ -18,7 +18,7 @@ pub use rewrite::{Rewrite, Rewrites};
 pub use way::{Layer, Path, Way};
 
 use super::bdd::{Bdd, Bit, Exhausted, Node, Var};
-use super::program::{ChainId, Hook, Program, Verdict};
+use super::program::{ChainId, ChainKind, Hook, Program, Verdict};
 use super::space::Space;
 use crate::model::Name;
 use cover::Cover;
@@ -120,6 +120,13 @@ pub struct Met {
     pub packets: Node,
 }
 
+/// Whether a packet's connection is known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Conntrack {
+    WillSee,
+    HasSeen,
+}
+
 /// Follows packets. Keeps what questions mean as sets, so that one walker is for all ways of both programs.
 pub struct Walker<'s> {
     /// All sets.
@@ -179,11 +186,39 @@ impl<'s> Walker<'s> {
     /// Follows a region of packets through all hooks of a way.
     pub fn follow(&mut self, program: &Program, way: Way, region: Node) -> Result<Outcome, WalkError> {
         let mut outcome = Outcome { through: self.beginning(region)?, pieces: Vec::new() };
+        let mut seen = Conntrack::HasSeen;
         for hook in way.hooks() {
-            for base in way.bases(program, *hook) {
-                let states = std::mem::take(&mut outcome.through);
-                outcome.through = self.base_chain(program, way, base, states, &mut outcome.pieces)?;
+            // Packets that a nat chain of this hook has translated: the others are not asked about them.
+            let mut translated = Vec::new();
+            for id in way.bases(program, *hook) {
+                let Some(base) = program.chain(id).and_then(|chain| chain.base.as_ref()) else { continue };
+                let mut states = std::mem::take(&mut outcome.through);
+                match (way.is_before_conntrack(base), seen) {
+                    (true, Conntrack::HasSeen) => {
+                        states = self.before_conntrack(states)?;
+                        seen = Conntrack::WillSee;
+                    }
+                    (false, Conntrack::WillSee) => {
+                        states = self.after_conntrack(states)?;
+                        seen = Conntrack::HasSeen;
+                    }
+                    (true, Conntrack::WillSee) | (false, Conntrack::HasSeen) => {}
+                }
+                if base.kind != ChainKind::Nat {
+                    states.extend(self.translated(&mut translated));
+                }
+                let states = self.base_chain(program, way, id, states, &mut outcome.pieces)?;
+                let (done, states) = states.into_iter().partition(|state| self.is_translated(*state));
+                translated.extend::<Vec<State>>(done);
+                outcome.through = states;
             }
+            if seen == Conntrack::WillSee && matches!(hook, Hook::Prerouting | Hook::Output) {
+                let states = std::mem::take(&mut outcome.through);
+                outcome.through = self.after_conntrack(states)?;
+                seen = Conntrack::HasSeen;
+            }
+            outcome.through.extend(self.translated(&mut translated));
+            outcome.through = self.merged(std::mem::take(&mut outcome.through))?;
         }
         Ok(outcome)
     }

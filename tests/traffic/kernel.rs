@@ -18,11 +18,14 @@ pub use packet::{Direction, L4, Packet, Path, State};
 pub use record::Hook;
 
 use conntrack::Flow;
+use fwdrift::model::Ruleset;
+use fwdrift::sys::netns::Netns;
 use fwdrift::sys::socket::Socket;
 use record::{Place, Sightings};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashMap};
 use wire::Flaw;
+pub use wire::is_error;
 use wires::{Routing, Wires};
 
 /// Packets sent between two readings of the sets: fewer than the smallest conntrack table holds.
@@ -95,6 +98,35 @@ impl Lab {
     /// Makes the sets that `ipset save` wrote. [`Self::flush`] leaves them.
     pub fn load_ipset(&mut self, text: &str) -> Result<(), String> {
         self.load("ipset", &["restore"], text)
+    }
+
+    /// Loads what `nft -j list ruleset` wrote.
+    pub fn load_json(&mut self, text: &str) -> Result<(), String> {
+        self.load("nft", &["-j", "-f", "-"], text)
+    }
+
+    /// The ruleset as fwdrift reads it, without our own tables.
+    pub fn ruleset(&self) -> Ruleset {
+        let capture = || {
+            let capture = fwdrift::collect::capture(&Netns::current().unwrap(), None).unwrap().0;
+            fwdrift::normalise::normalise(&capture).unwrap()
+        };
+        let mut ruleset = self.wires.inside(capture);
+        ruleset.tables.retain(|key, _| key.name.0 != record::TABLE.as_bytes());
+        ruleset
+    }
+
+    /// The header of the frame in which a packet comes in; none of one that goes out.
+    pub fn link_header(&self, path: Path, packet: &Packet) -> Option<[u8; 14]> {
+        match path {
+            Path::Input | Path::Forward => self.wires.link_header(packet),
+            Path::Output => None,
+        }
+    }
+
+    /// All interfaces, `lo` among them.
+    pub fn interfaces(&self) -> Vec<String> {
+        self.wires.names().map(str::to_owned).collect()
     }
 
     fn load(&mut self, program: &str, args: &[&str], text: &str) -> Result<(), String> {
@@ -304,6 +336,11 @@ impl Lab {
         let output = self.wires.run("nft", &["-f", "-"], text);
         assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+/// A packet's bytes from the network header on; its tag is 1.
+pub fn as_sent(path: Path, packet: &Packet) -> Vec<u8> {
+    wire::ip_packet(packet, 1, flaw(path, packet))
 }
 
 fn flaw(path: Path, packet: &Packet) -> Flaw {

@@ -133,14 +133,27 @@ impl Lowering<'_> {
         Some(making.test(Test::free(self.space, &text)))
     }
 
-    /// The packet is of no connection from here on.
+    /// The packet is of no connection from here on, unless conntrack has given it one already (nft_ct.c,
+    /// `nft_notrack_eval`).
     pub(super) fn notrack(&mut self, making: &mut Making<'_>) -> Option<Flow> {
         let changed = STATES
             .iter()
             .filter_map(|(name, _)| Some((self.space.state(name)?, Bit::Const(*name == "untracked"))))
             .collect();
-        making.steps.push(Step::Set(changed));
-        Some(Flow::On)
+        let rest = |steps| Making {
+            expressions: making.expressions,
+            at: making.at + 1,
+            registers: making.registers.clone(),
+            steps,
+        };
+        let (untracked, tracked) = (rest(vec![Step::Set(changed)]), rest(Vec::new()));
+        let has_connection = self.has_connection();
+        let branches = vec![
+            (has_connection.clone().negated(), self.rest(untracked)),
+            (has_connection, self.rest(tracked)),
+        ];
+        making.steps.push(Step::Branch(branches));
+        Some(Flow::End)
     }
 
     pub(super) fn reject(&mut self, making: &mut Making<'_>) -> Flow {

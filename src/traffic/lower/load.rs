@@ -7,7 +7,7 @@ use crate::model::Family;
 use crate::netlink::Attrs;
 use crate::traffic::bdd::Bit;
 use crate::traffic::program::Step;
-use crate::traffic::space::{Base, Key, Kind, Nature, STATES, Side};
+use crate::traffic::space::{Base, Key, Kind, NamePattern, Nature, STATES, Side};
 use crate::traffic::test::Test;
 
 /// A user or group that nobody is: here, a packet without a socket.
@@ -48,12 +48,16 @@ mod meta {
     pub const OIF: u32 = 5;
     pub const IIFNAME: u32 = 6;
     pub const OIFNAME: u32 = 7;
+    pub const IIFTYPE: u32 = 8;
+    pub const OIFTYPE: u32 = 9;
+    pub const SKUID: u32 = 10;
+    pub const SKGID: u32 = 11;
+    pub const IIFGROUP: u32 = 21;
+    pub const OIFGROUP: u32 = 22;
     pub const NFPROTO: u32 = 15;
     pub const L4PROTO: u32 = 16;
     pub const BRI_IIFNAME: u32 = 17;
     pub const BRI_OIFNAME: u32 = 18;
-    pub const SKUID: u32 = 10;
-    pub const SKGID: u32 = 11;
     pub const NFTRACE: u32 = 12;
     pub const PRANDOM: u32 = 24;
     pub const IIFKIND: u32 = 26;
@@ -75,6 +79,10 @@ mod ct {
     pub const PROTO_SRC: u32 = 11;
     pub const PROTO_DST: u32 = 12;
     pub const LABELS: u32 = 13;
+    pub const SRC_IP: u32 = 19;
+    pub const DST_IP: u32 = 20;
+    pub const SRC_IP6: u32 = 21;
+    pub const DST_IP6: u32 = 22;
 }
 
 impl Lowering<'_> {
@@ -106,7 +114,9 @@ impl Lowering<'_> {
     fn has_transport(&mut self, base: Base, making: &mut Making<'_>) -> Flow {
         match (base, self.space.kind()) {
             (Base::Transport | Base::Inner, Kind::Arp | Kind::Other) => making.test(Test::never()),
-            (Base::Network, Kind::Other) | (Base::Link, _) | (Base::Network, _) => Flow::On,
+            // A packet that is sent has no link header before it leaves (nft_payload.c, `skb_mac_header_was_set`).
+            (Base::Link, _) => making.test(exists(Side::In)),
+            (Base::Network, _) => Flow::On,
             (Base::Transport | Base::Inner, Kind::Ip4 | Kind::Ip6) => {
                 // Only where a rule tells fragments apart: all others see whole packets.
                 let Some(word) = self.space.find(&Key::Header(Base::Network, 51)) else { return Flow::On };
@@ -156,10 +166,14 @@ impl Lowering<'_> {
         Some(match (key, self.space.kind()) {
             // What has no such protocol breaks the rule (nft_meta.c, `NFT_META_L4PROTO`).
             (meta::L4PROTO, Kind::Arp | Kind::Other) => making.test(Test::never()),
-            // The largest number stands for a packet without a socket, which breaks the rule.
+            // So does what has no such interface (`nft_meta_store_iftype`, `nft_meta_store_ifgroup`).
+            (meta::IIFTYPE | meta::IIFGROUP, _) => making.test(exists(Side::In)),
+            (meta::OIFTYPE | meta::OIFGROUP, _) => making.test(exists(Side::Out)),
+            // And what has no socket: a packet on its way through, and what the largest number stands for.
             (meta::SKUID | meta::SKGID, _) => {
                 let word = self.space.meta(key)?;
-                making.test(Test::equals(&word, &NO_SOCKET).negated())
+                let is_through = Test::all([exists(Side::In), exists(Side::Out)]);
+                making.test(Test::all([Test::equals(&word, &NO_SOCKET).negated(), is_through.negated()]))
             }
             _ => Flow::On,
         })
@@ -198,6 +212,13 @@ impl Lowering<'_> {
         }
         let direction = data.find(attr::CT_DIRECTION).and_then(|attr| attr.payload.first().copied());
         let target = data.find(attr::DREG)?.be32()?;
+        // All but the state breaks the rule where there is no connection (nft_ct.c, `nft_ct_get_eval`).
+        // So do addresses of the other family.
+        let exists = match (key, self.space.kind()) {
+            (ct::STATE, _) => Test::ALWAYS,
+            (ct::SRC_IP | ct::DST_IP, Kind::Ip6) | (ct::SRC_IP6 | ct::DST_IP6, Kind::Ip4) => Test::never(),
+            _ => self.has_connection(),
+        };
         let cells = match key {
             ct::STATE => host_order(&self.state_bits()),
             ct::DIRECTION => {
@@ -207,7 +228,7 @@ impl Lowering<'_> {
                 Kind::Ip6 => Family::Ip6.number(),
                 _ => Family::Ip.number(),
             })],
-            ct::PROTOCOL => wire_order(&self.space.protocol()),
+            ct::PROTOCOL => wire_order(&self.space.ct(key, None)?),
             ct::HELPER => wire_order(&self.space.free("ct helper", 128)),
             ct::PKTS..=ct::AVGPKT => {
                 let what = ["packets", "bytes", "avgpkt"][(key - ct::PKTS) as usize];
@@ -219,14 +240,13 @@ impl Lowering<'_> {
             key => host_order(&self.space.ct(key, direction)?),
         };
         making.registers.store(target, &cells)?;
-        if key == ct::STATE {
-            return Some(Flow::On);
-        }
-        // A packet of no connection has none of the rest, and the rule does not match (nft_ct.c, `nft_ct_get_eval`).
-        let without = ["invalid", "untracked"].into_iter().filter_map(|state| self.space.state(state));
-        let mut literals: Vec<_> = without.map(|var| (var, false)).collect();
-        literals.sort_unstable();
-        Some(making.test(Test::Cube(literals)))
+        Some(making.test(exists))
+    }
+
+    /// The packet is neither invalid nor untracked.
+    pub(super) fn has_connection(&self) -> Test {
+        let none = ["invalid", "untracked"].iter();
+        Test::Cube(none.filter_map(|name| Some((self.space.state(name)?, false))).collect())
     }
 
     /// The register that `ct state` loads: one bit for each state.
@@ -306,6 +326,11 @@ impl Lowering<'_> {
         making.registers.store(target, &wire_order(&value))?;
         Some(making.test(Test::all(exists.into_iter().map(Test::bit))))
     }
+}
+
+/// The packet has an interface of this side, and that is known where the rule is.
+fn exists(side: Side) -> Test {
+    Test::Interface(side, NamePattern::exact(b"")).negated()
 }
 
 /// Bits that are written over others.

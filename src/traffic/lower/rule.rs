@@ -123,7 +123,7 @@ impl Lowering<'_> {
         making.steps
     }
 
-    fn expression(&mut self, expression: Attrs<'_>, making: &mut Making<'_>) -> Option<Flow> {
+    pub(super) fn expression(&mut self, expression: Attrs<'_>, making: &mut Making<'_>) -> Option<Flow> {
         let name = expression.find(expr::NAME)?.string();
         let data = expression.find(expr::DATA).map_or(Attrs(&[]), |data| data.nested());
         match name {

@@ -12,6 +12,8 @@ pub const CT_MARK: u32 = 3;
 pub const CT_SRC: u32 = 8;
 /// `NFT_CT_DST`.
 pub const CT_DST: u32 = 9;
+/// `NFT_CT_PROTOCOL`: of an error, it is that of the connection that it is about.
+pub const CT_PROTOCOL: u32 = 10;
 /// `NFT_CT_PROTO_SRC`.
 pub const CT_PROTO_SRC: u32 = 11;
 /// `NFT_CT_PROTO_DST`.
@@ -41,11 +43,12 @@ const META: [(u32, &str, u32); 19] = [
 ];
 
 /// `NFT_CT_*` with a number as its value.
-const CT: [(u32, &str, u32); 10] = [
+const CT: [(u32, &str, u32); 11] = [
     (2, "ct status", 32),
     (CT_MARK, "ct mark", 32),
     (4, "ct secmark", 32),
     (5, "ct expiration", 32),
+    (CT_PROTOCOL, "ct protocol", 8),
     (CT_PROTO_SRC, "proto-src", 16),
     (CT_PROTO_DST, "proto-dst", 16),
     (13, "ct label", 128),

@@ -54,6 +54,16 @@ impl Rewrites {
                 value => map.insert(*var, value),
             };
         }
+        self.number(map)
+    }
+
+    /// The changes without those of some variables.
+    pub fn without(&mut self, rewrite: Rewrite, undone: impl Fn(Var) -> bool) -> Rewrite {
+        let map = &self.all[rewrite.0];
+        self.number(map.iter().filter(|(var, _)| !undone(**var)).map(|(var, bit)| (*var, *bit)).collect())
+    }
+
+    fn number(&mut self, map: BTreeMap<Var, Bit>) -> Rewrite {
         if let Some(number) = self.numbers.get(&map) {
             return Rewrite(*number);
         }

@@ -1,8 +1,22 @@
 //! The ways of packets: which hooks they meet, in which order, and which of their interfaces are known there.
 
 use crate::model::{Family, TableKey};
-use crate::traffic::program::{Chain, ChainId, Hook, Program};
+use crate::traffic::program::{BaseChain, Chain, ChainId, ChainKind, Hook, Program};
 use crate::traffic::space::Side;
+
+/// `NF_IP_PRI_CONNTRACK`.
+const CONNTRACK: i32 = -200;
+
+/// A chain's place among those of its hook: nat chains share one, whatever their priority, which only orders them among
+/// themselves (net/netfilter/nf_nat_core.c, `nf_nat_register_fn`; `NF_IP_PRI_NAT_DST`, `NF_IP_PRI_NAT_SRC`).
+fn place(base: &BaseChain) -> i32 {
+    match (base.kind, base.hook) {
+        (ChainKind::Nat, Hook::Prerouting | Hook::Output) => -100,
+        (ChainKind::Nat, Hook::Input | Hook::Postrouting) => 100,
+        (ChainKind::Nat, Hook::Ingress | Hook::Forward | Hook::Egress)
+        | (ChainKind::Filter | ChainKind::Route, _) => base.priority,
+    }
+}
 
 /// Where a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,13 +107,26 @@ impl Way {
         let meets = |chain: &Chain| {
             chain.base.as_ref().is_some_and(|base| base.hook == hook) && self.meets(&chain.table, hook)
         };
-        let mut bases: Vec<(i32, ChainId)> = program
+        let mut bases: Vec<(i32, bool, i32, ChainId)> = program
             .chains()
             .filter(|(_, chain)| meets(chain))
-            .filter_map(|(id, chain)| Some((chain.base.as_ref()?.priority, id)))
+            .filter_map(|(id, chain)| {
+                let base = chain.base.as_ref()?;
+                Some((place(base), base.kind == ChainKind::Nat, base.priority, id))
+            })
             .collect();
         bases.sort_unstable();
-        bases.into_iter().map(|(_, id)| id).collect()
+        bases.into_iter().map(|(.., id)| id).collect()
+    }
+
+    /// Whether conntrack looks at packets only after they have met this chain.
+    pub fn is_before_conntrack(self, base: &BaseChain) -> bool {
+        self.layer == Layer::Host
+            && match base.hook {
+                Hook::Ingress => true,
+                Hook::Prerouting | Hook::Output => place(base) < CONNTRACK,
+                Hook::Input | Hook::Forward | Hook::Postrouting | Hook::Egress => false,
+            }
     }
 
     /// Whether packets on this way have an interface of a side at all.

@@ -90,9 +90,9 @@ impl Wires {
         for (number, name) in names.iter().enumerate() {
             let (ours, theirs) = (mac(0, number), mac(1, number));
             let number = number + 1;
-            write!(links, "link add {name} address {} type veth ", text(ours)).unwrap();
+            write!(links, "link add name {name} address {} type veth ", text(ours)).unwrap();
             writeln!(links, "peer name p{number} address {} netns {path}", text(theirs)).unwrap();
-            writeln!(links, "link set {name} addrgenmode none arp off up").unwrap();
+            writeln!(links, "link set dev {name} addrgenmode none arp off up").unwrap();
             writeln!(peers, "link set p{number} arp off up").unwrap();
             write!(hops, " nexthop via {gateway4} dev {name} onlink").unwrap();
             writeln!(v4, "addr add 198.18.255.{number}/32 dev {name}").unwrap();
@@ -222,6 +222,12 @@ impl Wires {
         vec![v4, v6]
     }
 
+    /// The header of the frame in which a packet comes in.
+    pub fn link_header(&self, packet: &Packet) -> Option<[u8; 14]> {
+        let (name, _) = self.interface(packet.iif.as_deref())?;
+        Some(self.ends[name].link_header(packet.dst))
+    }
+
     /// Sends a packet from outside to the host, or from the host.
     pub fn send(&self, path: Path, packet: &Packet, bytes: &[u8]) -> Result<(), Errno> {
         match path {
@@ -265,9 +271,9 @@ impl End {
         Self { index, frames, ethernet, raw }
     }
 
-    fn send_frame(&self, dst: IpAddr, bytes: &[u8]) -> Result<(), Errno> {
-        let mut frame = Vec::with_capacity(14 + bytes.len());
-        frame.extend(self.ethernet);
+    fn link_header(&self, dst: IpAddr) -> [u8; 14] {
+        let mut frame = [0; 14];
+        frame[..12].copy_from_slice(&self.ethernet);
         match dst {
             IpAddr::V4(dst) if dst.is_broadcast() => frame[..6].copy_from_slice(&[0xff; 6]),
             IpAddr::V4(dst) if dst.is_multicast() => {
@@ -280,8 +286,12 @@ impl End {
             }
             IpAddr::V4(_) | IpAddr::V6(_) => {}
         }
-        frame.extend(if dst.is_ipv4() { [0x08, 0x00] } else { [0x86, 0xdd] });
-        frame.extend(bytes);
+        frame[12..].copy_from_slice(if dst.is_ipv4() { &[0x08, 0x00] } else { &[0x86, 0xdd] });
+        frame
+    }
+
+    fn send_frame(&self, dst: IpAddr, bytes: &[u8]) -> Result<(), Errno> {
+        let frame = [&self.link_header(dst), bytes].concat();
         rustix::net::send(&self.frames, &frame, SendFlags::empty()).map(drop)
     }
 

@@ -6,7 +6,7 @@
 use super::{Asked, Free, Info, any_bit, direction, has_connection, masked, masked32, number};
 use crate::traffic::bdd::Bit;
 use crate::traffic::space::Space;
-use crate::traffic::space::asked::{CT_DST, CT_PROTO_DST, CT_PROTO_SRC, CT_SRC};
+use crate::traffic::space::asked::{CT_DST, CT_PROTO_DST, CT_PROTO_SRC, CT_PROTOCOL, CT_SRC};
 use crate::traffic::test::Test;
 
 /// `NFT_CT_STATUS`, `NFT_CT_EXPIRATION`, `NFT_CT_LABELS`.
@@ -92,7 +92,7 @@ fn of_connection(space: &mut Space, asked: &Asked<'_>, status_mask: u32) -> Opti
     }
     if flags & asks::PROTO != 0 {
         let protocol = u64::from(info.u16(136)?);
-        put(asks::PROTO, number(&space.protocol(), protocol, protocol));
+        put(asks::PROTO, number(&space.ct(CT_PROTOCOL, None)?, protocol, protocol));
     }
     let ends =
         [(CT_PROTO_SRC, ORIGINAL), (CT_PROTO_DST, ORIGINAL), (CT_PROTO_SRC, REPLY), (CT_PROTO_DST, REPLY)];

@@ -145,7 +145,9 @@ pub(super) fn ct(space: &mut Space, asked: &Asked<'_>) -> Option<Vec<Step>> {
     let states = STATES
         .into_iter()
         .filter_map(|(name, _)| Some((space.state(name)?, Bit::Const(name == "untracked"))));
-    Some(vec![Step::Set(states.collect())])
+    // xt_ct_target leaves alone what conntrack has seen.
+    let untracked = vec![Step::Set(states.collect())];
+    Some(vec![Step::Branch(vec![(has_connection(space).negated(), untracked)])])
 }
 
 /// `synproxy_tg4`: takes the packets of a handshake, and lets others go on.

@@ -1,0 +1,143 @@
+//! Claims about single expressions and hooks on which the engine once disagreed with the kernel, or might.
+
+use crate::agreement::check;
+
+/// A ruleset of one chain that drops all but what these rules accept.
+fn chain(hook: &str, priority: i32, rules: &str) -> String {
+    format!(
+        "chain c{hook}{} {{ type filter hook {hook} priority {priority}; policy drop;\n{rules}\n}}",
+        priority + 400
+    )
+}
+
+fn table(chains: &[String]) -> String {
+    format!("table inet t {{\n{}\n}}", chains.join("\n"))
+}
+
+#[test]
+fn a_packet_without_a_connection_breaks_a_rule_that_asks_for_one() {
+    check(&table(&[chain("input", 0, "ct mark 0 accept\nct direction original udp dport 53 accept")]));
+    check(&table(&[chain("forward", 0, "ct mark != 1 accept\nct original protocol 17 accept")]));
+}
+
+#[test]
+fn before_conntrack_every_packet_is_invalid() {
+    let raw = chain(
+        "prerouting",
+        -300,
+        "ct state established drop\nct state invalid tcp dport 1-1000 accept\nct mark 0 accept",
+    );
+    check(&table(&[raw]));
+    let out = chain("output", -300, "ct state new drop\nct state invalid accept");
+    check(&table(&[out, chain("output", 0, "ct state { new, established } accept")]));
+}
+
+#[test]
+fn notrack_is_for_packets_that_have_no_connection_yet() {
+    let early = chain("prerouting", -300, "udp dport 1-1000 notrack\naccept");
+    let late = chain("prerouting", -150, "tcp dport 1-1000 notrack\naccept");
+    check(&table(&[
+        early,
+        late,
+        chain("input", 0, "ct state untracked accept\nct state new tcp dport 80 accept"),
+    ]));
+}
+
+#[test]
+fn nat_chains_have_one_place_whatever_their_priority() {
+    let nat = |priority: i32| {
+        format!("chain n {{ type nat hook prerouting priority {priority}; udp dport 53 redirect to :5353; }}")
+    };
+    let filter = chain("prerouting", -120, "udp dport 53 accept\ntcp dport 1-100 accept");
+    let input = chain("input", 0, "udp dport 5353 accept");
+    check(&table(&[nat(-150), filter.clone(), input.clone()]));
+    check(&table(&[nat(50), filter, input]));
+}
+
+#[test]
+fn the_first_nat_chain_that_translates_is_the_last_one_asked() {
+    let nat = |priority: i32, to: u16| {
+        let rule = format!("tcp dport 1-{to} redirect to :{to}");
+        format!("chain n{to} {{ type nat hook prerouting priority {priority}; {rule}; }}")
+    };
+    check(&table(&[
+        nat(-110, 80),
+        nat(-90, 90),
+        chain("input", 0, "tcp dport 80 accept\ntcp dport 90 accept"),
+    ]));
+}
+
+#[test]
+fn what_is_sent_has_no_link_header() {
+    check(&table(&[
+        chain(
+            "output",
+            0,
+            "ether saddr 02:00:00:00:00:01 accept\nether saddr != 02:00:00:00:00:01 udp dport 53 accept\ntcp dport 22 accept",
+        ),
+        chain("input", 0, "ether saddr 02:00:00:01:00:01 accept"),
+    ]));
+}
+
+#[test]
+fn an_interface_that_is_not_there_breaks_a_question_for_its_group() {
+    check(&table(&[
+        chain(
+            "input",
+            0,
+            "oifgroup != 5 accept\niifgroup 0 udp dport 53 accept\niifgroup 7 accept\niiftype ether tcp dport 22 accept",
+        ),
+        chain("output", 0, "iifgroup != 5 accept\noifgroup 0 udp dport 53 accept\niiftype != ether accept"),
+    ]));
+}
+
+#[test]
+fn names_of_interfaces_that_are_not_there_are_empty() {
+    check(&table(&[
+        chain(
+            "input",
+            0,
+            "oifname != \"eth0\" tcp dport 22 accept\noifname \"eth*\" accept\niifname \"eth1\" accept",
+        ),
+        chain("output", 0, "iifname \"eth0\" accept\niif != lo udp dport 53 accept"),
+        chain("postrouting", 0, "iifname \"eth0\" accept\noifname \"eth0\" udp dport 1-100 accept"),
+    ]));
+}
+
+#[test]
+fn an_error_belongs_to_the_connection_that_it_is_about() {
+    check(&table(&[
+        chain(
+            "input",
+            0,
+            "ct protocol udp accept\nct original ip saddr 10.0.0.0/8 accept\nct direction reply tcp dport 80 accept",
+        ),
+        chain(
+            "forward",
+            0,
+            "ct protocol icmp accept\nmeta l4proto udp ct reply proto-dst 53 accept\nmeta l4proto tcp ct original proto-src 1-1024 accept",
+        ),
+    ]));
+}
+
+#[test]
+fn an_address_of_a_connection_is_of_the_family_asked_for() {
+    // 32.1.13.184 is how 2001:db8:: begins.
+    check(&table(&[chain(
+        "input",
+        0,
+        "ct original ip6 saddr 2001:db8::/32 accept\nct original ip saddr 32.1.0.0/16 udp dport 1-1000 accept\nct original ip daddr 10.0.0.0/8 drop\ntcp dport 22 accept",
+    )]));
+}
+
+#[test]
+fn a_translation_is_seen_in_the_answers_that_conntrack_expects() {
+    let nat =
+        "chain n { type nat hook prerouting priority -100; tcp dport 1-100 redirect to :8080; }".to_owned();
+    let input = chain(
+        "input",
+        0,
+        "meta l4proto tcp ct reply proto-src 8000-9000 accept\nmeta l4proto udp ct reply proto-src 53 accept",
+    );
+    check(&table(&[nat, input]));
+}
