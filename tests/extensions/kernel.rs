@@ -162,7 +162,7 @@ fn words(packet: &Sent, kind: Kind) -> String {
     let header = if kind == Kind::Ip6 { 8 } else { 28 };
     format!(
         "saddr {from}, daddr {to}, protocol 17, sport {source}, dport {target}, ttl {}, service {}, length {}, \
-         uid 0, oif lo, daddrtype 2, saddrtype 2, ctorigsrc {from}, ctorigdst {to}, ctorigdstport {target}",
+         uid 0, oif lo, daddrtype 2, saddrtype 2, ctproto 17, ctorigsrc {from}, ctorigdst {to}, ctorigdstport {target}",
         packet.ttl,
         packet.service,
         packet.length + header,

@@ -43,7 +43,7 @@ fn a_state_is_the_packets_own_and_nothing_else_is_asked_without_a_connection() {
             ),
             ("-m conntrack --ctdir REPLY", &["direction 1"], &["direction 0"]),
             ("-m conntrack --ctdir ORIGINAL", &["direction 0"], &["direction 1"]),
-            ("-m conntrack ! --ctproto 6", &["protocol 17"], &["protocol 6"]),
+            ("-m conntrack ! --ctproto 6", &["ctproto 17"], &["ctproto 6"]),
             ("-m conntrack --ctstatus ASSURED,EXPECTED", &["status 4", "status 1"], &["status 2"]),
             ("-m conntrack ! --ctstatus ASSURED", &["status 1"], &["status 5"]),
             (

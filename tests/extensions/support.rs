@@ -192,6 +192,7 @@ impl Lowered {
             "direction" => space.bits(Key::Direction, "ct direction", 1, Nature::Modelled),
             "status" => space.ct(2, None).unwrap(),
             "expiration" => space.ct(5, None).unwrap(),
+            "ctproto" => space.ct(asked::CT_PROTOCOL, None).unwrap(),
             "ctorigdstport" => space.ct(asked::CT_PROTO_DST, Some(0)).unwrap(),
             "uid" => space.meta(10).unwrap(),
             "pkttype" => space.meta(19).unwrap(),

@@ -171,7 +171,9 @@ fn notrack_takes_the_state_and_tproxy_marks_what_it_takes() {
         &["-j ACCEPT", "-j ACCEPT", "-j ACCEPT", "-p tcp -j TPROXY --on-port 3128 --tproxy-mark 0x1/0x1"],
     );
     let mut lowered = host.lowered(Kind::Ip4);
-    let packet = lowered.packet("state new");
+    // So do packets come to the table raw: conntrack has not seen them.
+    let packet = lowered.packet("state invalid");
+    let known = lowered.packet("state new");
     let untracked = lowered.packet("state untracked");
     for (table, expected) in [("c3", Verdict::Accept), ("c3", Verdict::Drop)] {
         let words = if expected == Verdict::Accept { "protocol 6, free TPROXY" } else { "protocol 6" };
@@ -189,7 +191,8 @@ fn notrack_takes_the_state_and_tproxy_marks_what_it_takes() {
     for (chain, expected) in [("c0", true), ("c1", false), ("c2", true)] {
         let (_, after) = lowered.send(chain, packet.clone());
         assert_eq!(state(&after, "untracked"), expected, "{chain}");
-        assert_eq!(state(&after, "new"), !expected, "{chain}");
+        assert_eq!(state(&after, "invalid"), !expected, "{chain}");
+        assert!(state(&lowered.send(chain, known.clone()).1, "new"), "{chain}: conntrack has seen it");
     }
     assert!(state(&lowered.send("c0", untracked).1, "untracked"));
 }

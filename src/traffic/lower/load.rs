@@ -115,7 +115,10 @@ impl Lowering<'_> {
         match (base, self.space.kind()) {
             (Base::Transport | Base::Inner, Kind::Arp | Kind::Other) => making.test(Test::never()),
             // A packet that is sent has no link header before it leaves (nft_payload.c, `skb_mac_header_was_set`).
-            (Base::Link, _) => making.test(exists(Side::In)),
+            (Base::Link, _) => match self.key.family {
+                Family::Inet | Family::Ip | Family::Ip6 => making.test(exists(Side::In)),
+                Family::Arp | Family::Bridge | Family::Netdev | Family::Unspec => Flow::On,
+            },
             (Base::Network, _) => Flow::On,
             (Base::Transport | Base::Inner, Kind::Ip4 | Kind::Ip6) => {
                 // Only where a rule tells fragments apart: all others see whole packets.
