@@ -57,7 +57,7 @@ fn fill(
     for change in &mut changes[..counted] {
         (change.impact, change.impact_incomplete) = unmodelled(change);
     }
-    if differences.iter().all(|difference| is_beside(difference)) {
+    if differences.iter().all(is_beside) {
         return;
     }
     let (old, new) = match (native(before), native(after)) {

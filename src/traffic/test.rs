@@ -20,7 +20,7 @@ pub enum Test {
     /// An interface has such a name.
     Interface(Side, NamePattern),
     /// A concatenation is one of these elements.
-    Member(Vec<Part>, Arc<[Vec<Slot>]>),
+    Member(Vec<Part>, Elements),
     /// Not so.
     Not(Box<Test>),
     /// All of them.
@@ -37,6 +37,9 @@ pub enum Part {
     /// The name of an interface.
     Interface(Side),
 }
+
+/// The elements of a set, each part by part; questions of several rules share them.
+pub type Elements = Arc<[Vec<Slot>]>;
 
 /// What an element says of one part.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -39,6 +39,9 @@ struct Place {
     depth: usize,
 }
 
+/// Packets that begin a connection, those of one in its first direction, and all others.
+type ByAge = (Vec<State>, Vec<State>, Vec<State>);
+
 /// Where packets of one rule go.
 #[derive(Default)]
 struct Next {
@@ -250,16 +253,12 @@ impl Walker<'_> {
             let one = self.interface(side, &NamePattern::exact(device), at)?;
             at_device = self.bdd.or(at_device, one)?;
         }
-        Ok(self.split(states, at_device)?)
+        self.split(states, at_device)
     }
 
     /// For a nat chain: the packets that begin a connection, those of a connection in its first direction, and all
     /// others, which it does not see (net/netfilter/nf_nat_core.c, `nf_nat_inet_fn`).
-    fn by_age(
-        &mut self,
-        base: &BaseChain,
-        states: Vec<State>,
-    ) -> Result<(Vec<State>, Vec<State>, Vec<State>), WalkError> {
+    fn by_age(&mut self, base: &BaseChain, states: Vec<State>) -> Result<ByAge, WalkError> {
         if base.kind != ChainKind::Nat {
             return Ok((states, Vec::new(), Vec::new()));
         }
