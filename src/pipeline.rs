@@ -54,7 +54,7 @@ pub use flows::flows;
 pub use kept::Kept;
 pub use lint::lint;
 pub use look::{Checked, open_netns};
-pub use passing::Telling;
+pub use passing::{Effects, Telling};
 pub use sides::{Seen, SideError, Sides, level};
 pub use trace::{PacketQuestion, trace};
 pub use turn::{Beside, Hear, Heard, turn};

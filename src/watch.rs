@@ -12,7 +12,7 @@ mod telling;
 use crate::collect::transactions::TransactionsError;
 use crate::config::Settings;
 use crate::model::{EventKind, Gap, LedgerEntry};
-use crate::pipeline::{self, Beside, Kept, PipelineError, Recorded};
+use crate::pipeline::{self, Beside, Effects, Kept, PipelineError, Recorded, Telling};
 use crate::service::{Order, Service};
 use crate::sys;
 use crate::sys::usage::processor_time;
@@ -216,6 +216,7 @@ impl Watch {
             self.next_poll = now + self.settings.poll_every;
         }
         let heard = self.ear.take_beside(now);
+        let effects = if self.pace.is_busy() { Effects::Later } else { Effects::Now };
         let beside = Beside {
             x_tables: heard.x_tables,
             heard_all: heard.heard_all,
@@ -223,7 +224,7 @@ impl Watch {
             ipset: self.ear.ipset().clone(),
             poll: poll || full,
             full,
-            telling: self.teller.telling(now),
+            telling: Telling { effects, ..self.teller.telling(now) },
         };
         let mut waiting = self.ear.take();
         let ear = &mut self.ear;

@@ -4,7 +4,7 @@ use super::PipelineError;
 use super::impact::{decider, native, texts_of};
 use super::place::Place;
 use super::provenance::Provenances;
-use super::sides::{Seen, Sides};
+use super::sides::{Seen, SideError, Sides};
 use crate::config::Settings;
 use crate::model::{FlowOutcome, FlowsResult, Gap, Ruleset};
 use crate::policy::{self, Addresses, Flow, FlowHook, InterfaceName};
@@ -15,12 +15,23 @@ use crate::traffic::space::NamePattern;
 use crate::traffic::walk::Path;
 use std::path::Path as FilePath;
 
-/// Checks all required flows against a side, given as a word.
-pub fn flows(settings: &Settings, against: &str, boot_root: &FilePath) -> Result<FlowsResult, PipelineError> {
+/// Checks all required flows against a side, given as a word. They are those of a policy file, if one is named: then
+/// this host's addresses do not count.
+pub fn flows(
+    settings: &Settings,
+    against: &str,
+    policy_file: Option<&FilePath>,
+    boot_root: &FilePath,
+) -> Result<FlowsResult, PipelineError> {
     let mut sides = Sides::new(settings, boot_root)?;
-    let policy = policy::parse(&sides.policy()?)?;
+    let policy = match policy_file {
+        None => sides.policy()?,
+        Some(path) => std::fs::read(path)
+            .map_err(|source| PipelineError::Side(SideError::Unreadable { path: path.to_owned(), source }))?,
+    };
+    let policy = policy::parse(&policy)?;
     let Seen { described, ruleset, gaps, .. } = sides.find(against)?;
-    let place = Place::of(settings)?;
+    let place = if policy_file.is_some() { Place::default() } else { Place::of(settings)? };
     let provenances = || Provenances::of(&sides, settings, &described, &ruleset);
     let flows = outcomes(&ruleset, &policy.flows, &place, provenances);
     Ok(FlowsResult {

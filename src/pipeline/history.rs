@@ -1,7 +1,7 @@
 //! The evidence between two looks, read once and used for every change: what `watch` saw of each transaction, and
 //! the audit history for all else.
 
-use super::passing::Telling;
+use super::passing::{Effects, Telling};
 use crate::attribute::{self, Aim, Attribution, Deed, Evidences, Handled, Look};
 use crate::compare::{Difference, Fingerprint, Known};
 use crate::config::Settings;
@@ -119,6 +119,11 @@ impl Trail {
     /// With what `watch` saw since that look.
     pub fn watched(self, watched: Watched) -> Self {
         Self { watched: Some(watched), ..self }
+    }
+
+    /// When it is told what changes do to traffic.
+    pub fn effects(&self) -> Effects {
+        self.watched.as_ref().map_or_else(Effects::default, |watched| watched.telling.effects)
     }
 
     /// What was seen of each transaction; none if nobody watched.

@@ -17,6 +17,9 @@ use crate::report::time::utc;
 use crate::traffic::effects::{Answer, Budget, DeciderRef, Found, effects};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Why the effect of a change is not known yet.
+const LATER: &str = "not computed: the rules were changing without pause; `fwdrift check` computes it";
+
 /// What effects are judged by.
 pub(super) struct Judges<'a> {
     /// Severities and required flows.
@@ -72,9 +75,11 @@ fn fill(
     let of_policy = judges.policy.flows.iter();
     let flows: Vec<_> = of_policy.map(|flow| (flow.name.clone(), wanted(flow, judges.place))).collect();
     let Answer { found, incomplete } = effects(&old, &new, differences, &flows, Budget::default());
+    let was = found.iter().filter_map(|found| found.was.as_ref());
+    let now = found.iter().filter_map(|found| found.now.as_ref());
     let texts = [
-        texts_of(before, found.iter().filter_map(|found| found.was.as_ref())),
-        texts_of(after, found.iter().filter_map(|found| found.now.as_ref())),
+        with_texts_of(before, was, known_texts(differences, changes, |one| (&one.0.before, &one.1.before))),
+        with_texts_of(after, now, known_texts(differences, changes, |one| (&one.0.after, &one.1.after))),
     ];
     let first = (0..counted).find(|at| changes[*at].impact.is_some());
     for one in &found {
@@ -94,12 +99,29 @@ fn fill(
     }
 }
 
+/// Leaves the effects to a later look: changes that were open keep theirs, of others it is said.
+pub(super) fn put_off(changes: &mut [Change], open: &[Change]) {
+    for change in changes {
+        match open.iter().find(|known| known.id == change.id) {
+            Some(known) => {
+                change.severity = known.severity;
+                change.impact.clone_from(&known.impact);
+                change.impact_incomplete.clone_from(&known.impact_incomplete);
+            }
+            None => change.impact_incomplete = Some(LATER.to_owned()),
+        }
+    }
+}
+
 /// Takes the impact from what was remembered, if exactly these changes are open since then: then nothing is different.
 /// Whether that was so.
 pub(super) fn remembered(changes: &mut [Change], open: &[Change]) -> bool {
     let same = changes.len() == open.len()
         && changes.iter().all(|change| {
-            let is_known = |open: &&Change| open.impact.is_some() || open.impact_incomplete.is_some();
+            let is_known = |open: &&Change| {
+                let why = open.impact_incomplete.as_deref();
+                why != Some(LATER) && (open.impact.is_some() || why.is_some())
+            };
             open.iter().any(|known| known.id == change.id && is_known(&known))
         });
     for change in changes.iter_mut().filter(|_| same) {
@@ -174,13 +196,40 @@ pub(super) fn native(ruleset: &Ruleset) -> Result<Ruleset, String> {
     Ok(whole)
 }
 
+/// The texts of rules that differ: the changes hold them.
+fn known_texts<'c>(
+    differences: &'c [Difference],
+    changes: &'c [Change],
+    side: impl Fn((&'c Difference, &'c Change)) -> (&'c Option<Item>, &'c Option<String>),
+) -> BTreeMap<Item, Text> {
+    let both = differences.iter().zip(changes).map(side);
+    both.filter_map(|(item, text)| match (item, text) {
+        (Some(item @ Item::Rule(..)), Some(text)) => Some((item.clone(), Text::new(text.clone(), true))),
+        _ => None,
+    })
+    .collect()
+}
+
 /// The rules' texts, as far as they can be had.
 pub(super) fn texts_of<'d>(
     ruleset: &Ruleset,
     deciders: impl Iterator<Item = &'d DeciderRef>,
 ) -> BTreeMap<Item, Text> {
-    let items: BTreeSet<Item> = deciders.filter_map(item_of).collect();
-    decode::decode(ruleset, &items).unwrap_or_default()
+    with_texts_of(ruleset, deciders, BTreeMap::new())
+}
+
+/// As [`texts_of`], with those that are known already: each of the others takes a scratch namespace.
+fn with_texts_of<'d>(
+    ruleset: &Ruleset,
+    deciders: impl Iterator<Item = &'d DeciderRef>,
+    mut known: BTreeMap<Item, Text>,
+) -> BTreeMap<Item, Text> {
+    let items: BTreeSet<Item> =
+        deciders.filter_map(item_of).filter(|item| !known.contains_key(item)).collect();
+    if !items.is_empty() {
+        known.extend(decode::decode(ruleset, &items).unwrap_or_default());
+    }
+    known
 }
 
 fn item_of(decider: &DeciderRef) -> Option<Item> {

@@ -9,6 +9,7 @@ use super::flows;
 use super::history::{self, Trail};
 use super::impact;
 use super::last::{keep_names, known, remembered};
+use super::passing::Effects;
 use super::place::Judged;
 use super::provenance::Provenances;
 use super::words::{compared, compared_in_words};
@@ -184,7 +185,9 @@ impl Reading {
         let open = memory.as_ref().map_or(&[][..], |memory| &memory.open);
         let policy = policy::parse(&baseline.policy)?;
         let judged = Judged::of(settings, &policy, &baseline.policy)?;
-        if !judged.is_of(memory.as_ref()) || !impact::remembered(&mut changes, open) {
+        if trail.effects() == Effects::Later {
+            impact::put_off(&mut changes, open);
+        } else if !judged.is_of(memory.as_ref()) || !impact::remembered(&mut changes, open) {
             impact::assess(&approved, &live, &differences, &mut changes, &judged.judges(&policy));
         }
         let provenances = || Provenances::of_look(repository, &baseline, &approved, &differences, &changes);

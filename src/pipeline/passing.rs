@@ -23,6 +23,18 @@ pub struct Telling {
     pub each: usize,
     /// Of those who have made some lately. All who are unknown are one.
     pub authors: Vec<(Author, usize)>,
+    /// Whether it is told at once what changes do to traffic.
+    pub effects: Effects,
+}
+
+/// When it is told what changes do to traffic: that takes the whole ruleset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Effects {
+    /// With the look that shows them.
+    #[default]
+    Now,
+    /// With a later one: the rules change without pause.
+    Later,
 }
 
 impl Telling {

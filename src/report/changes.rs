@@ -116,11 +116,11 @@ fn push_group<'a>(
     }
     for change in group.iter().take(detail.changes) {
         push_change(out, change, indent, detail);
-        for line in effects::lines(change, detail.effects, detail.whole) {
-            out.push_str(&format!("{indent}  {line}\n"));
-        }
         if !once {
             say_who(out, change, &format!("{indent}  "), said, detail);
+        }
+        for line in effects::lines(change, detail.effects, detail.whole) {
+            out.push_str(&format!("{indent}  {line}\n"));
         }
         push_id(out, change, indent);
     }

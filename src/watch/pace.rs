@@ -67,7 +67,7 @@ impl Pace {
     }
 
     /// Whether there is no quiet between transactions.
-    fn is_busy(&self) -> bool {
+    pub fn is_busy(&self) -> bool {
         let (Some(first), Some(last)) = (self.last.front(), self.last.back()) else { return false };
         self.last.len() == BUSY.0 && last.duration_since(*first) < BUSY.1
     }

@@ -5,7 +5,7 @@
 
 use crate::attribute::by_author;
 use crate::model::{Author, Change};
-use crate::pipeline::Telling;
+use crate::pipeline::{Effects, Telling};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,7 @@ impl Teller {
         self.authors.retain(|(_, allowance)| allowance.left < EACH.0);
         let authors =
             self.authors.iter().map(|(author, allowance)| (author.clone(), allowance.left)).collect();
-        Telling { all: self.all.left, each: EACH.0, authors }
+        Telling { all: self.all.left, each: EACH.0, authors, effects: Effects::default() }
     }
 
     /// What was told, as it was recorded: the changes that passing transactions made.

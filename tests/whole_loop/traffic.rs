@@ -239,6 +239,21 @@ fn a_flow_that_depends_on_a_limit_is_inconclusive_and_junit_says_error() {
 }
 
 #[test]
+fn a_pipeline_without_a_repository_refuses_a_baseline_that_breaks_a_flow() {
+    let host = server(FLOWS);
+    let (policy, baseline) = (host.repo().join("fwdrift.toml"), host.repo().join("baselines/db-01"));
+    let args =
+        ["flows", baseline.to_str().unwrap(), "--policy", policy.to_str().unwrap(), "--format", "junit"];
+    let elsewhere = Host::bare();
+    assert!(elsewhere.run(&args).ended(0).contains("failures=\"0\""));
+    let file = baseline.join("nft/inet-filter.nft");
+    let broken =
+        std::fs::read_to_string(&file).unwrap().replace("tcp dport 3306 accept", "tcp dport 3307 accept");
+    std::fs::write(&file, broken).unwrap();
+    assert!(elsewhere.run(&args).ended(3).contains("failures=\"1\""));
+}
+
+#[test]
 fn a_flow_with_an_unknown_group_names_file_line_and_what_to_write() {
     let host = server(FLOWS);
     require(&host, &FLOWS.replace("from = \"web\"", "from = \"webb\""));
