@@ -62,13 +62,20 @@ fn the_story_names_the_author_and_the_rule_and_leaves_nothing_behind() {
             "IN SYNC  db-01",
             "security update applied",
             "database 10.0.2.9:3306: no answer within 600 ms",
-            &format!("db-01: firewall changed by ops1 as root: {rule} in inet filter input"),
+            &format!(
+                "db-01: critical, cuts required flow \"shop to database\": firewall changed by ops1 as root: {rule} in \
+                 inet filter input"
+            ),
+            "cut     tcp 10.0.1.0/24 → any:3306, new connections",
             "ran: nft insert rule inet filter input tcp dport 3306 drop",
             "DRIFT  db-01: 1 unapproved change",
+            "BROKEN  \"shop to database\"",
             rule,
             "by ops1 as root at 20",
             "evidence: audit-log",
             "approve --reviewed",
+            "DROP  tcp 10.0.1.7:40000 → 10.0.2.9:3306",
+            "decides: drop",
             "database 10.0.2.9:3306: connected after",
             "db-01: firewall drift reverted by dba2 as root",
             "ran: nft -f -",

@@ -91,3 +91,18 @@ fn a_policy_flip_opens_the_rest() {
         ],
     );
 }
+
+#[test]
+fn an_element_of_a_set_has_the_effect_of_the_rules_that_ask_the_set() {
+    let rules = |elements: &str| {
+        format!(
+            "table ip t {{\n set bad {{ type ipv4_addr; flags interval; elements = {{ {elements} }}; }}\n chain input \
+             {{\n type filter hook input priority 0;\n ip saddr @bad drop\n }}\n }}"
+        )
+    };
+    check(
+        &rules("192.0.2.0/24"),
+        &rules("192.0.2.0/24, 198.51.100.0/24"),
+        &["cut any protocol 198.51.100.0/24 → any at input [input accept None] -> [input drop Some(1)] "],
+    );
+}

@@ -9,9 +9,22 @@ use super::stage::{PATIENCE, Stage};
 const PUT_BACK: &str = "{ echo 'delete table inet filter'
     git -C repo show main:baselines/db-01/nft/inet-filter.nft; } | nft -f -";
 
+/// Says which traffic must get through, and commits it beside the baseline.
+const REQUIRE: &str = "cat > repo/fwdrift.toml <<'END'
+[[flow]]
+name = \"shop to database\"
+from = \"10.0.1.0/24\"
+to = \"10.0.2.9\"
+proto = \"tcp\"
+port = 3306
+owner = \"the shop's team\"
+END
+git -C repo add fwdrift.toml
+git -C repo -c user.name=dba2 -c user.email=dba2@db-01 commit -qm 'what must get through'";
+
 /// Exit codes of `check` and `record`.
 const IN_SYNC: i32 = 0;
-const DRIFT: i32 = 1;
+const BROKEN_FLOW: i32 = 3;
 
 /// Tells it. Each step is checked: a demo that shows something else than it says is an error.
 pub(super) fn tell(stage: &Stage, narrator: &mut Narrator<'_>) -> Result<(), DemoError> {
@@ -61,6 +74,9 @@ fn approve(stage: &Stage, narrator: &mut Narrator<'_>) -> Result<(), DemoError> 
     narrator.step("The firewall of db-01 lets the web servers in. It is approved as it is: from\nnow on, this is what it should be.")?;
     fwdrift(stage, narrator, "init", IN_SYNC)?;
     connection(stage, narrator, true)?;
+    let name = stage.accounts.name(Account::Dba2);
+    narrator.step(&format!("{name} writes down what must get through, whatever anybody changes."))?;
+    run(stage, narrator, Account::Dba2, REQUIRE)?;
     narrator.step("Nothing has changed since, and the check says so.")?;
     fwdrift(stage, narrator, "check", IN_SYNC)
 }
@@ -76,9 +92,11 @@ fn outage(stage: &Stage, narrator: &mut Narrator<'_>) -> Result<(), DemoError> {
 
 fn find(stage: &Stage, narrator: &mut Narrator<'_>) -> Result<(), DemoError> {
     narrator.step("The timer runs `record`, which writes the change to the ledger and says who,\nwhen and what. This is the mail that goes out.")?;
-    fwdrift(stage, narrator, "record -q", DRIFT)?;
+    fwdrift(stage, narrator, "record -q", BROKEN_FLOW)?;
     narrator.step("The engineer on call looks for herself, and pastes this to the others.")?;
-    fwdrift(stage, narrator, "check", DRIFT)
+    fwdrift(stage, narrator, "check", BROKEN_FLOW)?;
+    narrator.step("What becomes of one packet, and who put the rule there that decides?")?;
+    fwdrift(stage, narrator, "trace tcp 10.0.1.7 10.0.2.9:3306", IN_SYNC)
 }
 
 fn put_back(stage: &Stage, narrator: &mut Narrator<'_>) -> Result<(), DemoError> {

@@ -55,9 +55,9 @@ pub(super) fn outcomes<'p>(
     }
     let wanted: Vec<Wanted> = flows.iter().map(|flow| wanted(flow, place)).collect();
     let loaded = native(ruleset);
-    let (ruleset, found) = match &loaded {
-        Ok(native) => (native, check(native, &wanted, Budget::default())),
-        Err(why) => (ruleset, wanted.iter().map(|_| Found::unknown(why)).collect()),
+    let found = match &loaded {
+        Ok(native) => check(native, &wanted, Budget::default()),
+        Err(why) => wanted.iter().map(|_| Found::unknown(why)).collect(),
     };
     let provenances = match found.iter().all(|found| found.broken_by.is_none()) {
         true => Provenances::Unknown,

@@ -14,7 +14,7 @@ use super::look::{self, attribute_new, beside_digest, blinding, open_netns, resu
 use super::place::Judged;
 use super::words::ROUNDS;
 use crate::attribute::Look;
-use crate::baseline::{self, Access, Bodies, Cache};
+use crate::baseline::{self, Access, Bodies, Cache, Stored};
 use crate::collect::{self, Followed, Glance};
 use crate::compare::{self, Comparison, Known, Texts};
 use crate::config::Settings;
@@ -181,7 +181,11 @@ impl Sight<'_> {
         }
         let mut approved = outline_with(outline, &bodies, &shared.other_elements);
         let Some(approved) = approved.as_mut() else { return Ok(None) };
-        self.differing(cache, approved, &bodies, &live)
+        let tree = self.id.tree.clone();
+        let whole = || -> Result<Option<Ruleset>, PipelineError> {
+            Ok(cache.stored(&tree, &live.interfaces, files)?.and_then(Stored::into_ruleset))
+        };
+        self.differing(cache, approved, &bodies, &live, whole)
     }
 
     fn differing(
@@ -190,6 +194,7 @@ impl Sight<'_> {
         approved: &mut Ruleset,
         bodies: &Bodies,
         live: &Ruleset,
+        whole: impl FnOnce() -> Result<Option<Ruleset>, PipelineError>,
     ) -> Result<Option<Glanced>, PipelineError> {
         let known = known(Some(&self.memory)).with(cache.alike());
         let Some(found) = compared(approved, bodies, live, &known)? else { return Ok(None) };
@@ -201,14 +206,11 @@ impl Sight<'_> {
         attribute_new(&mut changes, &[], Some(&self.memory), None, &trail);
         let same = self.judged.is_of(Some(&self.memory));
         if !same || !impact::remembered(&mut changes, &self.memory.open) {
-            let tables: Vec<Item> = approved.tables.keys().cloned().map(Item::Table).collect();
-            if bodies.fill(approved, &tables).is_err() {
-                return Ok(None);
-            }
-            // What was not kept while reading is what the approved side has, too.
-            let whole = compare::apply(approved, live, &differences, |_| true);
+            // Outline and reading leave out what both have: what is approved, with all differences made in it, is live.
+            let Some(approved) = whole()? else { return Ok(None) };
+            let live = compare::apply(&approved, live, &differences, |_| true);
             let judges = self.judged.judges(&self.policy);
-            impact::assess(approved, &whole, &differences, &mut changes, &judges);
+            impact::assess(&approved, &live, &differences, &mut changes, &judges);
         }
         self.gaps.extend(trail.gaps());
         let review_id = review_id(&self.id.tree, &changes, &differences, approved, live);

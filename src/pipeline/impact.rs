@@ -57,11 +57,11 @@ fn fill(
     for change in &mut changes[..counted] {
         (change.impact, change.impact_incomplete) = unmodelled(change);
     }
-    if differences.iter().all(|difference| is_beside(difference)) {
+    if differences.iter().all(is_beside) {
         return;
     }
-    let (before, after) = match (native(before), native(after)) {
-        (Ok(before), Ok(after)) => (before, after),
+    let (old, new) = match (native(before), native(after)) {
+        (Ok(old), Ok(new)) => (old, new),
         (Err(why), _) | (_, Err(why)) => {
             for change in changes[..counted].iter_mut().filter(|change| change.impact.is_some()) {
                 (change.impact, change.impact_incomplete) = (None, Some(format!("not computed: {why}")));
@@ -71,10 +71,10 @@ fn fill(
     };
     let of_policy = judges.policy.flows.iter();
     let flows: Vec<_> = of_policy.map(|flow| (flow.name.clone(), wanted(flow, judges.place))).collect();
-    let Answer { found, incomplete } = effects(&before, &after, differences, &flows, Budget::default());
+    let Answer { found, incomplete } = effects(&old, &new, differences, &flows, Budget::default());
     let texts = [
-        texts_of(&before, found.iter().filter_map(|found| found.was.as_ref())),
-        texts_of(&after, found.iter().filter_map(|found| found.now.as_ref())),
+        texts_of(before, found.iter().filter_map(|found| found.was.as_ref())),
+        texts_of(after, found.iter().filter_map(|found| found.now.as_ref())),
     ];
     let first = (0..counted).find(|at| changes[*at].impact.is_some());
     for one in &found {

@@ -56,9 +56,9 @@ pub fn trace(
     let Seen { described, ruleset, gaps, .. } = sides.find(against)?;
     let place = Place::of(settings)?;
     let asked = asked(question, &place);
-    let ruleset = native(&ruleset).map_err(PipelineError::Traffic)?;
+    let loaded = native(&ruleset).map_err(PipelineError::Traffic)?;
     let kind = if question.source.is_ipv4() { Kind::Ip4 } else { Kind::Ip6 };
-    let traced = follow(&ruleset, kind, &asked, Budget::default());
+    let traced = follow(&loaded, kind, &asked, Budget::default());
     let traced = traced.map_err(|error| PipelineError::Traffic(error.to_string()))?;
     let Traced { ending, steps, packet, conditions } =
         traced.ok_or_else(|| PipelineError::Traffic("there is no such packet".to_owned()))?;

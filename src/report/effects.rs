@@ -6,7 +6,7 @@
 use super::escape::terminal;
 use super::style::{ADDED, BAD, DIM, REMOVED, WARN, paint};
 use super::wording::{clip, count};
-use crate::model::{Change, Decider, Effect, EffectKind, Severity};
+use crate::model::{Change, Decider, Effect, EffectKind, ObjectKind, Provenance, Severity};
 use anstyle::Style;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -132,7 +132,14 @@ fn decided(effect: &Effect, change: &Change) -> String {
         EffectKind::Opened => ("dropped", "accepted"),
         EffectKind::Cut => ("accepted", "dropped"),
     };
+    let is_own = |decider: &Decider| match &decider.provenance {
+        Some(Provenance::Drift { id, .. }) => *id == change.id && decider.position.is_some(),
+        Some(Provenance::Approved { .. }) | None => false,
+    };
     let side = |decider: &Option<Decider>, otherwise: &str| match decider {
+        Some(decider) if is_own(decider) && change.object == ObjectKind::Rule => {
+            format!("{} by this rule", done(decider))
+        }
         Some(decider) => format!("{} {}", done(decider), by(decider, Some(change))),
         None => format!("{otherwise}, as nothing decides it"),
     };

@@ -85,7 +85,8 @@ pub fn effects(
 ) -> Answer {
     let mut answer = Answer::default();
     for kind in Kind::ALL {
-        let concerned = differences.iter().any(|difference| touched::concerns(kind, difference));
+        let concerned =
+            differences.iter().any(|difference| touched::concerns(kind, difference, before, after));
         if !concerned {
             continue;
         }

@@ -15,12 +15,12 @@ mod sets;
 mod stateful;
 mod xt;
 
-use super::program::{BaseChain, Chain, ChainId, ChainKind, Hook, Program, Rule};
+use super::program::{BaseChain, Chain, ChainId, ChainKind, Hook, Program, Rule, Step};
 use super::space::{Kind, NamePattern, Space};
 use crate::model::{self, Backend, Digest, Family, Name, Ruleset, Table, TableKey};
 use crate::netlink::nft::{chain, table};
 use crate::netlink::{Attr, Attrs};
-use rule::Lowering;
+use rule::{Lowering, Sharing};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ pub fn meets(kind: Kind, family: Family) -> bool {
 #[derive(Default)]
 pub struct Common {
     ids: HashMap<(TableKey, Name), ChainId>,
-    rules: HashMap<(ChainId, Digest), Arc<Rule>>,
+    rules: HashMap<(ChainId, Digest), (Arc<Rule>, Sharing)>,
 }
 
 impl Common {
@@ -79,6 +79,7 @@ pub fn lower(ruleset: &Ruleset, other: Option<&Ruleset>, space: &mut Space, comm
         let same_sets = twin.is_some_and(|twin| twin.sets == table.sets && twin.objects == table.objects)
             && same_ipsets(ruleset, other);
         let mut sets = sets::Sets::default();
+        common.rules.reserve(table.rule_count().saturating_sub(common.rules.len()));
         let all = table.chains.iter().chain(&table.anonymous.chains);
         for (name, chain) in all {
             let id = common.id(key, name);
@@ -146,6 +147,24 @@ fn hook(family: Family, number: u32) -> Option<Hook> {
         },
         Family::Unspec => None,
     }
+}
+
+/// Whether a rule can do anything at all to packets of a kind: one that asks for an IPv4 address in a table of `inet` does
+/// nothing to IPv6.
+pub fn can_match(ruleset: &Ruleset, key: &TableKey, chain: &Name, place: usize, kind: Kind) -> bool {
+    let Some(table) = ruleset.tables.get(key) else { return false };
+    let chains = [table.chains.get(chain), table.anonymous.chains.get(chain)];
+    let rule = chains.into_iter().flatten().next().and_then(|chain| chain.rules.get(place));
+    let (mut space, mut common, mut sets) = (Space::new(kind), Common::default(), sets::Sets::default());
+    let (space, common, sets) = (&mut space, &mut common, &mut sets);
+    let mut lowering = Lowering { space, ruleset, key, table, chain, common, sets };
+    let lowered = rule.map(|rule| lowering.rule(&rule.attrs));
+    lowered.is_some_and(|rule| {
+        let never = |step: &Step| matches!(step, Step::Test(test) if test.is_never());
+        let acts = |step: &Step| matches!(step, Step::Set(_) | Step::Translate(_) | Step::Verdict(_));
+        let first = rule.steps.iter().find(|step| never(step) || acts(step));
+        !rule.steps.is_empty() && first.is_none_or(|step| !never(step))
+    })
 }
 
 /// Whether a rule asks a set of ipset, by itself or through a list that names it.

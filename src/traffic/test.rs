@@ -20,7 +20,7 @@ pub enum Test {
     /// An interface has such a name.
     Interface(Side, NamePattern),
     /// A concatenation is one of these elements.
-    Member(Vec<Part>, Arc<[Vec<Slot>]>),
+    Member(Vec<Part>, Elements),
     /// Not so.
     Not(Box<Test>),
     /// All of them.
@@ -37,6 +37,9 @@ pub enum Part {
     /// The name of an interface.
     Interface(Side),
 }
+
+/// The elements of a set, each part by part; questions of several rules share them.
+pub type Elements = Arc<[Vec<Slot>]>;
 
 /// What an element says of one part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +74,19 @@ impl Test {
         Self::masked(word, &vec![0xff; value.len()], value)
     }
 
+    /// All of these bits have these values, given in any order.
+    pub fn cube(mut literals: Vec<(Var, bool)>) -> Self {
+        if !literals.is_sorted() {
+            literals.sort_unstable();
+        }
+        literals.dedup();
+        // Equal neighbours that were left want one bit to have both values.
+        if literals.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            return Self::never();
+        }
+        Self::Cube(literals)
+    }
+
     /// The bits of a word that are set in `mask` are as in `value`.
     pub fn masked(word: &[Bit], mask: &[u8], value: &[u8]) -> Self {
         let mut literals: Vec<(Var, bool)> = Vec::with_capacity(word.len());
@@ -86,14 +102,9 @@ impl Test {
                 Bit::Var(var) => (*var, byte(value)),
                 Bit::NotVar(var) => (*var, !byte(value)),
             };
-            match literals.iter().find(|(known, _)| *known == var) {
-                Some((_, is)) if *is != wanted => return Self::never(),
-                Some(_) => {}
-                None => literals.push((var, wanted)),
-            }
+            literals.push((var, wanted));
         }
-        literals.sort_unstable();
-        Self::Cube(literals)
+        Self::cube(literals)
     }
 
     /// A word is between two values, both included.

@@ -5,9 +5,11 @@
 //! Only the region is followed, so that a small question costs little in a large ruleset.
 
 mod chains;
+mod cover;
 mod nodes;
 mod record;
 mod rewrite;
+mod stretch;
 mod way;
 
 pub(super) use nodes::literals_of;
@@ -19,6 +21,7 @@ use super::bdd::{Bdd, Bit, Exhausted, Node, Var};
 use super::program::{ChainId, ChainKind, Hook, Program, Verdict};
 use super::space::Space;
 use crate::model::Name;
+use cover::Cover;
 use nodes::Nodes;
 use std::collections::BTreeMap;
 
@@ -80,7 +83,7 @@ pub struct Piece {
     pub rule: Option<(ChainId, usize)>,
     /// What became of them.
     pub fate: Fate,
-    /// Which packets.
+    /// Which packets; those of an earlier piece of the same base chain are decided there (see `stretch`).
     pub packets: Node,
 }
 
@@ -133,6 +136,7 @@ pub struct Walker<'s> {
     /// Each rule that packets match, in order; none if nobody asked for that.
     pub met: Option<Vec<Met>>,
     nodes: Nodes,
+    cover: Cover,
     rewrites: Rewrites,
     /// What is being recorded, if anything is.
     record: Option<Vec<Passage>>,
@@ -141,8 +145,8 @@ pub struct Walker<'s> {
 impl<'s> Walker<'s> {
     /// All programs must have been lowered into this space before.
     pub fn new(space: &'s mut Space, max_nodes: usize) -> Self {
-        let (nodes, rewrites) = (Nodes::default(), Rewrites::default());
-        Self { bdd: Bdd::new(max_nodes), space, met: None, nodes, rewrites, record: None }
+        let (nodes, cover, rewrites) = (Nodes::default(), Cover::default(), Rewrites::default());
+        Self { bdd: Bdd::new(max_nodes), space, met: None, nodes, cover, rewrites, record: None }
     }
 
     /// The packets that can exist: a connection is in one state, and a new one has no answer yet.

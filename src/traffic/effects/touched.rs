@@ -10,14 +10,22 @@ use crate::traffic::space::Kind;
 use crate::traffic::walk::{Layer, Path, Way};
 use std::collections::BTreeSet;
 
-/// Whether packets of a kind can meet what differs.
-pub(super) fn concerns(kind: Kind, difference: &Difference) -> bool {
-    let items = [&difference.before, &difference.after];
-    items.into_iter().flatten().any(|item| match item.table().backend {
-        Backend::NfTables | Backend::Legacy => lower::meets(kind, item.table().family),
-        // Rules of either family ask them.
-        Backend::Ipset => matches!(kind, Kind::Ip4 | Kind::Ip6),
-        Backend::Sysctl | Backend::Bpf => false,
+/// Whether packets of a kind can meet what differs, and be changed or decided about by it.
+pub(super) fn concerns(kind: Kind, difference: &Difference, before: &Ruleset, after: &Ruleset) -> bool {
+    let items = [(&difference.before, before), (&difference.after, after)];
+    items.into_iter().filter_map(|(item, side)| Some((item.as_ref()?, side))).any(|(item, side)| {
+        match item.table().backend {
+            Backend::NfTables | Backend::Legacy => {
+                let can_match = match item {
+                    Item::Rule(key, chain, place) => lower::can_match(side, key, chain, *place, kind),
+                    _ => true,
+                };
+                lower::meets(kind, item.table().family) && can_match
+            }
+            // Rules of either family ask them.
+            Backend::Ipset => matches!(kind, Kind::Ip4 | Kind::Ip6),
+            Backend::Sysctl | Backend::Bpf => false,
+        }
     })
 }
 
@@ -48,7 +56,7 @@ impl Comparison<'_, '_> {
         let kind = self.walker.space.kind();
         let mut all = Vec::with_capacity(self.differences.len());
         for difference in self.differences {
-            if !concerns(kind, difference) {
+            if !concerns(kind, difference, before, after) {
                 all.push(None);
                 continue;
             }

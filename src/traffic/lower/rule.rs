@@ -23,6 +23,15 @@ pub(super) struct Lowering<'a> {
     pub(super) sets: &'a mut Sets,
 }
 
+/// When a rule of one ruleset means the same in the other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sharing {
+    /// Always: its bytes say all.
+    Always,
+    /// If the sets that it may ask are the same.
+    WithSameSets,
+}
+
 /// Whether the rest of a rule is still to be done.
 pub(super) enum Flow {
     /// The next expression.
@@ -48,16 +57,14 @@ impl Making<'_> {
         }
         let ends = test.is_never();
         match (self.steps.last_mut(), test) {
-            (Some(Step::Test(Test::Cube(known))), Test::Cube(more)) => {
-                for literal in more {
-                    match known.binary_search_by_key(&literal.0, |known| known.0) {
-                        Ok(at) if known[at].1 == literal.1 => {}
-                        Ok(_) => {
-                            self.steps.push(Step::Test(Test::never()));
-                            return Flow::End;
-                        }
-                        Err(at) => known.insert(at, literal),
-                    }
+            (Some(Step::Test(known @ Test::Cube(_))), Test::Cube(more)) => {
+                let Test::Cube(mut literals) = std::mem::replace(known, Test::ALWAYS) else {
+                    return Flow::On;
+                };
+                literals.extend(more);
+                *known = Test::cube(literals);
+                if known.is_never() {
+                    return Flow::End;
                 }
             }
             (_, test) => self.steps.push(Step::Test(test)),
@@ -69,24 +76,28 @@ impl Making<'_> {
 impl Lowering<'_> {
     /// A rule, taken from the other ruleset if that has the same and it means the same.
     pub(super) fn shared(&mut self, chain: ChainId, rule: &model::Rule, same_sets: bool) -> Arc<Rule> {
+        let at = (chain, rule.digest);
+        if let Some((known, sharing)) = self.common.rules.get(&at)
+            && (*sharing == Sharing::Always || same_sets)
+        {
+            return Arc::clone(known);
+        }
         let used = references(&rule.attrs);
         let is_anonymous = |name: &Name| {
             self.table.anonymous.sets.contains_key(name) || self.table.anonymous.chains.contains_key(name)
         };
+        let lowered = Arc::new(self.rule(&rule.attrs));
+        if used.iter().any(is_anonymous) {
+            return lowered;
+        }
         let uses_sets =
             used.iter().any(|name| self.table.sets.contains_key(name)) || xt::uses_set(&rule.attrs);
-        let is_shared = !used.iter().any(is_anonymous) && (same_sets || !uses_sets);
-        if is_shared && let Some(known) = self.common.rules.get(&(chain, rule.digest)) {
-            return Arc::clone(known);
-        }
-        let lowered = Arc::new(self.rule(&rule.attrs));
-        if !used.iter().any(is_anonymous) {
-            self.common.rules.insert((chain, rule.digest), Arc::clone(&lowered));
-        }
+        let sharing = if uses_sets { Sharing::WithSameSets } else { Sharing::Always };
+        self.common.rules.insert(at, (Arc::clone(&lowered), sharing));
         lowered
     }
 
-    fn rule(&mut self, attrs: &[u8]) -> Rule {
+    pub(super) fn rule(&mut self, attrs: &[u8]) -> Rule {
         let expressions: Vec<Attrs<'_>> = expressions(attrs).collect();
         let making =
             Making { expressions: &expressions, at: 0, registers: Registers::new(), steps: Vec::new() };

@@ -8,7 +8,7 @@ use crate::netlink::nft::{elem, expr, object, set};
 use crate::traffic::bdd::Bit;
 use crate::traffic::program::{Step, Verdict};
 use crate::traffic::space::{NamePattern, Side};
-use crate::traffic::test::{Part, Range, Slot, Test};
+use crate::traffic::test::{Elements, Part, Range, Slot, Test};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -27,11 +27,14 @@ mod desc {
     pub const FIELD_LEN: u16 = 1;
 }
 
+/// A set's name, and of what the parts of the key are.
+type Asked = (Name, Vec<Place>);
+
 /// Elements as ranges, by the set's name: several rules may ask the same set.
 #[derive(Default)]
 pub(super) struct Sets {
     ranges: HashMap<Name, Arc<[Range]>>,
-    slots: HashMap<(Name, Vec<Place>), Arc<[Vec<Slot>]>>,
+    slots: HashMap<Asked, Elements>,
 }
 
 /// A part of a key: where its bytes are, and whether they name an interface.
@@ -132,7 +135,7 @@ impl Lowering<'_> {
             None => {
                 let set = self.set_named(name)?;
                 let all = with_next(set).filter(|((key, _), _)| !is_catchall(key));
-                let slots: Arc<[Vec<Slot>]> =
+                let slots: Elements =
                     all.map(|(e, next)| self.slots(set, e, next, &places)).collect::<Option<_>>()?;
                 self.sets.slots.insert((name.clone(), places), Arc::clone(&slots));
                 slots
@@ -231,7 +234,7 @@ impl Lowering<'_> {
         }
         let lengths = field_lengths(set).unwrap_or_else(|| by_content(cells));
         let (parts, places) = parts_of(&lengths, cells)?;
-        let slots: Arc<[Vec<Slot>]> =
+        let slots: Elements =
             set.elements.iter().map(|e| self.slots(set, e, None, &places)).collect::<Option<_>>()?;
         self.ask_all(&slots);
         Some(member_of(parts, slots))
@@ -357,7 +360,7 @@ fn parts_of(lengths: &[usize], cells: &[Cell]) -> Option<(Vec<Part>, Vec<Place>)
     Some((parts, places))
 }
 
-fn member_of(parts: Vec<Part>, slots: Arc<[Vec<Slot>]>) -> Test {
+fn member_of(parts: Vec<Part>, slots: Elements) -> Test {
     match (&parts[..], &slots[..]) {
         (_, []) => Test::never(),
         ([Part::Interface(side)], [one]) => match &one[..] {

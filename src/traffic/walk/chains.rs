@@ -7,6 +7,7 @@ use super::super::space::{Key, Kind, NamePattern, STATES, Side, Word};
 use super::nodes::At;
 use super::record::{Arrival, Caller, Returns};
 use super::rewrite::Rewrite;
+use super::stretch;
 use super::way::Way;
 use super::{Fate, Met, Piece, State, WalkError, Walker};
 
@@ -16,16 +17,16 @@ const TRANSLATED: Var = Var::MAX - 1;
 const DEEPEST: usize = 16;
 
 /// What happens in one base chain.
-struct Visit<'p> {
+pub(super) struct Visit<'p> {
     program: &'p Program,
-    way: Way,
-    base: ChainId,
-    hook: Hook,
+    pub(super) way: Way,
+    pub(super) base: ChainId,
+    pub(super) hook: Hook,
     /// Packets of connections that exist: a nat chain translates them as it did their first one, and does not ask
     /// its rules whether to drop them.
     translates_only: bool,
-    accepted: Vec<State>,
-    pieces: Vec<Piece>,
+    pub(super) accepted: Vec<State>,
+    pub(super) pieces: Vec<Piece>,
     /// The passage that is being recorded, if one is.
     passage: Option<usize>,
 }
@@ -37,6 +38,9 @@ struct Place {
     rule: usize,
     depth: usize,
 }
+
+/// Packets that begin a connection, those of one in its first direction, and all others.
+type ByAge = (Vec<State>, Vec<State>, Vec<State>);
 
 /// Where packets of one rule go.
 #[derive(Default)]
@@ -249,16 +253,12 @@ impl Walker<'_> {
             let one = self.interface(side, &NamePattern::exact(device), at)?;
             at_device = self.bdd.or(at_device, one)?;
         }
-        Ok(self.split(states, at_device)?)
+        self.split(states, at_device)
     }
 
     /// For a nat chain: the packets that begin a connection, those of a connection in its first direction, and all
     /// others, which it does not see (net/netfilter/nf_nat_core.c, `nf_nat_inet_fn`).
-    fn by_age(
-        &mut self,
-        base: &BaseChain,
-        states: Vec<State>,
-    ) -> Result<(Vec<State>, Vec<State>, Vec<State>), WalkError> {
+    fn by_age(&mut self, base: &BaseChain, states: Vec<State>) -> Result<ByAge, WalkError> {
         if base.kind != ChainKind::Nat {
             return Ok((states, Vec::new(), Vec::new()));
         }
@@ -318,10 +318,18 @@ impl Walker<'_> {
         visit.passage =
             self.record_passage(id, (visit.way, visit.hook), visit.translates_only, from, &states);
         let mut out = Vec::new();
-        for (number, rule) in chain.rules.iter().enumerate() {
-            if states.is_empty() {
-                break;
+        // A record, and those who ask for each rule on the way, want to know of each rule by itself.
+        let by_rule = visit.passage.is_some() || self.met.is_some() || visit.translates_only;
+        let mut number = 0;
+        while let Some(rule) = chain.rules.get(number).filter(|_| !states.is_empty()) {
+            let length = if by_rule { 0 } else { stretch::length(&chain.rules[number..]) };
+            if length >= stretch::LONG {
+                let rules = &chain.rules[number..number + length];
+                states = self.stretch(visit, (id, number), rules, states)?;
+                number += length;
+                continue;
             }
+            number += 1;
             let reached = if visit.passage.is_some() { states.clone() } else { Vec::new() };
             if rule.steps.is_empty() || self.misses(&rule.steps, &states, visit)? {
                 let about = if rule.steps.is_empty() { &states[..] } else { &[] };
@@ -330,7 +338,7 @@ impl Walker<'_> {
                 continue;
             }
             let mut next = Next::default();
-            let place = Place { chain: id, rule: number, depth };
+            let place = Place { chain: id, rule: number - 1, depth };
             for state in states {
                 self.steps(visit, place, &rule.steps, state, &mut next)?;
             }
@@ -470,7 +478,7 @@ impl Walker<'_> {
         Ok(())
     }
 
-    fn decide(
+    pub(super) fn decide(
         &mut self,
         visit: &mut Visit<'_>,
         rule: Option<(ChainId, usize)>,

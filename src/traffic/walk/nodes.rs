@@ -3,7 +3,7 @@
 use super::super::bdd::{Bit, Exhausted, Node, Var};
 use super::super::program::Hook;
 use super::super::space::{NamePattern, Side};
-use super::super::test::{Part, Range, Slot, Test};
+use super::super::test::{Elements, Part, Range, Slot, Test};
 use super::rewrite::Rewrite;
 use super::way::Way;
 use super::{WalkError, Walker};
@@ -13,11 +13,16 @@ use std::sync::Arc;
 /// More cubes than this are not made of one element of a concatenation.
 const MOST_CUBES: usize = 2_000;
 
+/// A set of packets, and what it was made of: while that is held, no other one has its address.
+type Held<T> = (Node, Arc<[T]>);
+/// Bits with their values, all of which have to be so.
+type Cube = Vec<(Var, bool)>;
+
 /// Sets that were made already, of questions that several rules ask, or that are asked again.
 #[derive(Default)]
 pub struct Nodes {
-    ranges: HashMap<(Vec<Bit>, usize), (Node, Arc<[Range]>)>,
-    members: HashMap<(usize, usize), (Node, Arc<[Vec<Slot>]>)>,
+    ranges: HashMap<(Vec<Bit>, usize), Held<Range>>,
+    members: HashMap<(usize, usize), Held<Vec<Slot>>>,
     interfaces: HashMap<(Side, NamePattern), Node>,
 }
 
@@ -36,7 +41,12 @@ impl Walker<'_> {
             return Ok(within);
         }
         match test {
-            Test::Cube(literals) if at.rewrite == Rewrite::NONE => Ok(self.bdd.and_cube(within, literals)?),
+            Test::Cube(literals) if at.rewrite == Rewrite::NONE => {
+                if self.is_excluded(within, literals)? {
+                    return Ok(Node::FALSE);
+                }
+                Ok(self.bdd.and_cube(within, literals)?)
+            }
             Test::Cube(literals) => match self.rewritten(literals, at.rewrite) {
                 Some(literals) => Ok(self.bdd.and_cube(within, &literals)?),
                 None => Ok(Node::FALSE),
@@ -136,7 +146,7 @@ impl Walker<'_> {
         Ok(node)
     }
 
-    fn member(&mut self, parts: &[Part], slots: &Arc<[Vec<Slot>]>, at: At) -> Result<Node, WalkError> {
+    fn member(&mut self, parts: &[Part], slots: &Elements, at: At) -> Result<Node, WalkError> {
         let known = |side: &Side| at.way.knows(at.hook, *side);
         let is_whole = parts.iter().all(|part| match part {
             Part::Bits(_) => true,
@@ -167,13 +177,8 @@ impl Walker<'_> {
     }
 
     /// An element as cubes; none if there would be too many, or one of its bits is not simply a variable.
-    fn cubes_of(
-        &mut self,
-        parts: &[Part],
-        element: &[Slot],
-        at: At,
-    ) -> Result<Option<Vec<Vec<(Var, bool)>>>, WalkError> {
-        let mut cubes: Vec<Vec<(Var, bool)>> = vec![Vec::new()];
+    fn cubes_of(&mut self, parts: &[Part], element: &[Slot], at: At) -> Result<Option<Vec<Cube>>, WalkError> {
+        let mut cubes: Vec<Cube> = vec![Cube::new()];
         for (part, slot) in parts.iter().zip(element) {
             let alternatives = match (part, slot) {
                 (Part::Bits(word), Slot::Range((low, high))) => match prefixes(word, low, high) {
@@ -193,9 +198,8 @@ impl Walker<'_> {
             if cubes.len() * alternatives.len() > MOST_CUBES {
                 return Ok(None);
             }
-            let joined = |cube: &Vec<(Var, bool)>| {
-                alternatives.iter().map(|more| [&cube[..], more].concat()).collect::<Vec<_>>()
-            };
+            let joined =
+                |cube: &Cube| alternatives.iter().map(|more| [&cube[..], more].concat()).collect::<Vec<_>>();
             cubes = cubes.iter().flat_map(joined).collect();
         }
         Ok(Some(cubes))
@@ -242,7 +246,7 @@ pub(in crate::traffic) fn literals_of(word: &[Bit], number: u32) -> Vec<(Var, bo
 }
 
 /// A range as prefixes of a word; none if there would be too many.
-fn prefixes(word: &[Bit], low: &[u8], high: &[u8]) -> Option<Vec<Vec<(Var, bool)>>> {
+fn prefixes(word: &[Bit], low: &[u8], high: &[u8]) -> Option<Vec<Cube>> {
     let bit = |bytes: &[u8], at: usize| bytes.get(at / 8).is_some_and(|byte| byte >> (7 - at % 8) & 1 == 1);
     let mut found = Vec::new();
     // Parts of the range still to be covered: how many bits are fixed as in `of`, and which ends still bind.
@@ -259,7 +263,7 @@ fn prefixes(word: &[Bit], low: &[u8], high: &[u8]) -> Option<Vec<Vec<(Var, bool)
             continue;
         }
         for value in [false, true] {
-            if (binds_low && value < bit(low, at)) || (binds_high && value > bit(high, at)) {
+            if (binds_low && !value && bit(low, at)) || (binds_high && value && !bit(high, at)) {
                 continue;
             }
             let more = fixed.iter().copied().chain([value]).collect();
@@ -272,8 +276,8 @@ fn prefixes(word: &[Bit], low: &[u8], high: &[u8]) -> Option<Vec<Vec<(Var, bool)
 /// The literals that fix the first bits of a word; an empty list if a constant bit contradicts. None if one variable
 /// stands in two places of the word.
 #[allow(clippy::option_option)] // none: not to be had as a cube; some of none: no packet
-fn literals_of_prefix(word: &[Bit], fixed: &[bool]) -> Option<Option<Vec<(Var, bool)>>> {
-    let mut literals: Vec<(Var, bool)> = Vec::with_capacity(fixed.len());
+fn literals_of_prefix(word: &[Bit], fixed: &[bool]) -> Option<Option<Cube>> {
+    let mut literals = Cube::with_capacity(fixed.len());
     for (bit, value) in word.iter().zip(fixed) {
         let literal = match bit {
             Bit::Const(is) if is == value => continue,
