@@ -235,6 +235,9 @@ fn said(lab: &Lab, side: &mut Side<'_>, path: Path, packet: &Packet, passed: Nod
         if passes != in_sets {
             return Err(format!("packet by packet {walked:?}, the sets say that it passes: {in_sets}"));
         }
+        if walked.translated && asks_types(space) {
+            return Ok(Said::Outside("a translated address may be of another type".to_owned()));
+        }
         match &first {
             None => first = Some(walked),
             Some(known) if known.end == walked.end => {}
@@ -272,6 +275,12 @@ fn is_possible(
 
 fn is_at(hook: Hook, seen: kernel::Hook) -> bool {
     hook.as_str() == format!("{seen:?}").to_lowercase()
+}
+
+/// Whether rules ask for the types that routing gives to addresses: the engine has one word for an address before and
+/// after its translation.
+fn asks_types(space: &Space) -> bool {
+    space.words().iter().any(|word| matches!(&word.key, Key::Free(text) if text.starts_with("fib ")))
 }
 
 /// Whether the interface that a packet comes in by has an address for `redirect`, which drops it otherwise

@@ -141,3 +141,31 @@ fn a_translation_is_seen_in_the_answers_that_conntrack_expects() {
     );
     check(&table(&[nat, input]));
 }
+
+#[test]
+fn a_map_of_sources_translates_only_its_own() {
+    let nat = "chain n { type nat hook postrouting priority 107; udp dport 1-1000 snat to ip saddr map { 10.1.0.0/16 : 10.8.0.1, 10.2.0.0/16 : 10.8.1.1 }; }";
+    let filter = "chain f { type filter hook postrouting priority 207; ip saddr 10.8.0.61-10.8.3.88 drop; }";
+    check(&format!("table ip t {{ {nat}\n{filter}\n}}"));
+}
+
+#[test]
+fn at_postrouting_the_type_of_an_interface_is_that_of_the_outgoing_one() {
+    check(&table(&[chain("postrouting", 0, "iiftype ether tcp dport 22 accept\nudp dport 53 accept")]));
+}
+
+#[test]
+fn an_interval_of_a_map_ends_where_the_next_one_begins() {
+    check(&table(&[
+        chain(
+            "input",
+            0,
+            "tcp dport vmap { 1-100 : accept, 101-200 : drop, 201-300 : accept, 65000-65535 : accept }",
+        ),
+        chain(
+            "forward",
+            0,
+            "ip saddr vmap { 10.1.0.0/16 : accept, 10.2.0.0/16 : drop, 10.3.0.0/16 : accept }",
+        ),
+    ]));
+}

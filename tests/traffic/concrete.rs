@@ -162,7 +162,7 @@ fn meta(asked: &Asked<'_>, key: u32) -> Option<u128> {
         9 => device(Side::Out, 772, 1),
         10 | 11 if asked.path == kernel::Path::Output => Some(0),
         19 => match asked.packet.dst {
-            _ if asked.path == kernel::Path::Output || asked.is_lo(Side::In) => Some(0),
+            _ if asked.path == kernel::Path::Output => Some(0),
             IpAddr::V4(dst) if dst.is_broadcast() => Some(1),
             dst if dst.is_multicast() => Some(2),
             _ => Some(0),
@@ -217,6 +217,8 @@ fn free(asked: &Asked<'_>, text: &str) -> Option<u128> {
             IpAddr::V4(dst) if dst.is_broadcast() => BROADCAST,
             dst if dst.is_multicast() => MULTICAST,
             dst if dst.is_loopback() => LOCAL,
+            // A route of the lab's for such an address is not by the interface that is asked about.
+            IpAddr::V6(dst) if dst.is_unicast_link_local() => return None,
             _ if asked.path == kernel::Path::Input => LOCAL,
             _ if asked.path == kernel::Path::Forward => UNICAST,
             _ => return None,

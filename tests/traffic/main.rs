@@ -13,5 +13,6 @@ mod kernel;
 mod naive;
 mod open;
 mod sampling;
+mod saved;
 mod second;
 mod states;

@@ -27,6 +27,8 @@ pub enum End {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Walked {
     pub end: End,
+    /// A nat chain translated it.
+    pub translated: bool,
     /// A nat chain translates it although it does not begin its connection: as its first packet was.
     pub as_its_first: bool,
 }
@@ -55,6 +57,7 @@ pub fn walk(program: &Program, space: &Space, way: Way, packet: &Packet) -> Walk
         packet: packet.clone(),
         begun: state.iter().map(|var| (*var, Bit::Const(packet.bit(Bit::Var(*var))))).collect(),
         as_its_first: false,
+        was_translated: false,
         translated: false,
         only_translates: false,
     };
@@ -68,10 +71,10 @@ pub fn walk(program: &Program, space: &Space, way: Way, packet: &Packet) -> Walk
             }
         }
         if let Some(fate) = walking.hook(way, *hook) {
-            return Walked { end: End::Gone(*hook, fate), as_its_first: walking.as_its_first };
+            return walking.ended(End::Gone(*hook, fate));
         }
     }
-    Walked { end: End::Passed, as_its_first: walking.as_its_first }
+    walking.ended(End::Passed)
 }
 
 struct Walking<'p> {
@@ -81,6 +84,7 @@ struct Walking<'p> {
     /// What conntrack will find.
     begun: Vec<(u32, Bit)>,
     as_its_first: bool,
+    was_translated: bool,
     /// By the present chain.
     translated: bool,
     /// In a nat chain, of a connection that exists.
@@ -95,6 +99,10 @@ enum Done {
 }
 
 impl Walking<'_> {
+    fn ended(self, end: End) -> Walked {
+        Walked { end, translated: self.was_translated, as_its_first: self.as_its_first }
+    }
+
     fn addresses_of_connection(&mut self) {
         let Some(direction) = self.space.find(&Key::Direction) else { return };
         let is_reply = self.packet.bit(Bit::Var(direction.start));
@@ -242,6 +250,7 @@ impl Walking<'_> {
                 Step::Translate(changes) => {
                     self.as_its_first |= self.only_translates || self.is("related");
                     self.translated = true;
+                    self.was_translated = true;
                     let mut all = changes.clone();
                     for (var, value) in changes {
                         let Some(header) = self.space.word_of(*var) else { continue };

@@ -472,7 +472,7 @@ fn moved_l4(l4: L4, up: bool, dice: &mut Dice) -> L4 {
         let moved = |port: u16| flip.map_or_else(|| near(port), |bit| port ^ 1 << bit);
         if of_source { (moved(sport), dport) } else { (sport, moved(dport)) }
     };
-    let how = (flip % 2 == 0).then_some(flip);
+    let how = flip.is_multiple_of(2).then_some(flip);
     match l4 {
         L4::Tcp { sport, dport, flags } if dice.once_in(4) => {
             L4::Tcp { sport, dport, flags: flags ^ 1 << dice.below(8) }

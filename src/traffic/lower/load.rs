@@ -170,7 +170,12 @@ impl Lowering<'_> {
             // What has no such protocol breaks the rule (nft_meta.c, `NFT_META_L4PROTO`).
             (meta::L4PROTO, Kind::Arp | Kind::Other) => making.test(Test::never()),
             // So does what has no such interface (`nft_meta_store_iftype`, `nft_meta_store_ifgroup`).
-            (meta::IIFTYPE | meta::IIFGROUP, _) => making.test(exists(Side::In)),
+            (meta::IIFGROUP, _) => making.test(exists(Side::In)),
+            // The kernel asks the packet's device, which at postrouting is the outgoing one.
+            (meta::IIFTYPE, _) => {
+                let known = Test::free(self.space, "a packet that is sent has a device");
+                making.test(Test::any([exists(Side::In), known]))
+            }
             (meta::OIFTYPE | meta::OIFGROUP, _) => making.test(exists(Side::Out)),
             // And what has no socket: a packet on its way through, and what the largest number stands for.
             (meta::SKUID | meta::SKGID, _) => {

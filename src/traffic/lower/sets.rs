@@ -115,8 +115,9 @@ impl Lowering<'_> {
                 Some(known) => Arc::clone(known),
                 None => {
                     let set = self.set_named(name)?;
+                    let closed = with_next(set);
                     let ranges: Arc<[Range]> =
-                        set.elements.iter().filter_map(|element| range(set, element)).collect();
+                        closed.filter_map(|(element, next)| range(set, element, next)).collect();
                     self.sets.ranges.insert(name.clone(), Arc::clone(&ranges));
                     ranges
                 }
@@ -133,8 +134,9 @@ impl Lowering<'_> {
             Some(known) => Arc::clone(known),
             None => {
                 let set = self.set_named(name)?;
-                let all = set.elements.iter().filter(|(key, _)| !is_catchall(key));
-                let slots: Elements = all.map(|e| self.slots(set, e, &places)).collect::<Option<_>>()?;
+                let all = with_next(set).filter(|((key, _), _)| !is_catchall(key));
+                let slots: Elements =
+                    all.map(|(e, next)| self.slots(set, e, next, &places)).collect::<Option<_>>()?;
                 self.sets.slots.insert((name.clone(), places), Arc::clone(&slots));
                 slots
             }
@@ -158,8 +160,14 @@ impl Lowering<'_> {
     }
 
     /// What one element says of each part.
-    fn slots(&self, set: &Set, element: (&ElementKey, &Element), places: &[Place]) -> Option<Vec<Slot>> {
-        let (low, high) = range(set, element)?;
+    fn slots(
+        &self,
+        set: &Set,
+        element: (&ElementKey, &Element),
+        next: Option<&ElementKey>,
+        places: &[Place],
+    ) -> Option<Vec<Slot>> {
+        let (low, high) = range(set, element, next)?;
         let slot = |place: &Place| {
             let (low, high) = (low.get(place.from..place.to)?, high.get(place.from..place.to)?);
             Some(match place.interface {
@@ -178,7 +186,7 @@ impl Lowering<'_> {
         let set = self.set_named(name)?.clone();
         let mut by_content: BTreeMap<Vec<u8>, (Attrs<'_>, Set)> = BTreeMap::new();
         let mut rest = None;
-        for (key, element) in &set.elements {
+        for ((key, element), next) in with_next(&set) {
             let content = element.attrs.iter().find_map(|attrs| Attrs(attrs).find(elem::DATA))?;
             if is_catchall(key) {
                 rest = Some(content.nested());
@@ -188,7 +196,10 @@ impl Lowering<'_> {
                 let head = Set { flags: set.flags, attrs: set.attrs.clone(), ..Set::default() };
                 (content.nested(), head)
             });
-            group.1.elements.insert(key.clone(), element.clone());
+            // The next element may be in another group.
+            let ends_before = next.filter(|_| is_open(&set, key)).and_then(|next| before(&next.key));
+            let key = ElementKey { end: ends_before.unwrap_or_else(|| key.end.clone()), ..key.clone() };
+            group.1.elements.insert(key, element.clone());
         }
         let mut groups = Vec::with_capacity(by_content.len() + 1);
         for (content, of_group) in by_content.into_values() {
@@ -218,13 +229,13 @@ impl Lowering<'_> {
         if let Some(bits) = bits(cells)
             && !concatenated
         {
-            let ranges = set.elements.iter().filter_map(|element| range(set, element)).collect();
+            let ranges = set.elements.iter().filter_map(|element| range(set, element, None)).collect();
             return Some(Test::in_ranges(&bits, ranges));
         }
         let lengths = field_lengths(set).unwrap_or_else(|| by_content(cells));
         let (parts, places) = parts_of(&lengths, cells)?;
         let slots: Elements =
-            set.elements.iter().map(|e| self.slots(set, e, &places)).collect::<Option<_>>()?;
+            set.elements.iter().map(|e| self.slots(set, e, None, &places)).collect::<Option<_>>()?;
         self.ask_all(&slots);
         Some(member_of(parts, slots))
     }
@@ -360,11 +371,26 @@ fn member_of(parts: Vec<Part>, slots: Elements) -> Test {
     }
 }
 
-/// The values of an element, both ends included; none of the catch-all one, and of ends without a start.
+/// Elements in order, each with the one behind it.
+fn with_next(set: &Set) -> impl Iterator<Item = ((&ElementKey, &Element), Option<&ElementKey>)> {
+    let next = set.elements.keys().skip(1).map(Some).chain([None]);
+    set.elements.iter().zip(next)
+}
+
+/// Whether an element of an interval set ends where the next one begins: nft leaves out an end that is also a start.
+fn is_open(set: &Set, key: &ElementKey) -> bool {
+    key.end.is_empty()
+        && set.flags & set::F_INTERVAL != 0
+        && set.flags & set::F_CONCAT == 0
+        && key.flags & (elem::F_INTERVAL_END | elem::F_CATCHALL) == 0
+}
+
+/// The values of an element, both ends included; none of the catch-all one, and of ends without a start. `next` is the
+/// element behind it, where one can be left without an end.
 ///
 /// The end of an interval is excluded where the set is a tree of boundaries, and included in a concatenation
 /// (`NFTA_SET_ELEM_KEY_END`).
-pub(super) fn range(set: &Set, (key, element): (&ElementKey, &Element)) -> Option<Range> {
+fn range(set: &Set, (key, element): (&ElementKey, &Element), next: Option<&ElementKey>) -> Option<Range> {
     if is_catchall(key) || key.flags & elem::F_INTERVAL_END != 0 {
         return None;
     }
@@ -380,7 +406,11 @@ pub(super) fn range(set: &Set, (key, element): (&ElementKey, &Element)) -> Optio
     if !key.end.is_empty() && element.attrs.len() < 2 {
         return Some((low, key.end.clone()));
     }
-    let high = if key.end.is_empty() { vec![0xff; low.len()] } else { before(&key.end)? };
+    let high = match (key.end.is_empty(), next) {
+        (true, Some(next)) => before(&next.key)?,
+        (true, None) => vec![0xff; low.len()],
+        (false, _) => before(&key.end)?,
+    };
     (low <= high).then_some((low, high))
 }
 
