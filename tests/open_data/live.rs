@@ -10,7 +10,8 @@ use fwdrift::config::{ColorChoice, Format, NetnsRef, Settings, Verbosity};
 use fwdrift::decode;
 use fwdrift::ledger::Repository;
 use fwdrift::model::{
-    Author, Backend, Change, CheckResult, Digest, Files, HostName, Ruleset, Set, TableKey, text_from_kernel,
+    Author, Backend, Change, CheckResult, Digest, Files, HostName, Provenance, Ruleset, Set, TableKey,
+    text_from_kernel,
 };
 use fwdrift::normalise::normalise;
 use fwdrift::pipeline;
@@ -339,6 +340,13 @@ fn timeless(result: &CheckResult) -> CheckResult {
     let mut result = CheckResult { captured_at: DateTime::UNIX_EPOCH, ..result.clone() };
     for change in &mut result.changes {
         change.author = Author::default();
+        for effect in change.impact.iter_mut().flatten() {
+            for decider in [&mut effect.was, &mut effect.now].into_iter().flatten() {
+                if let Some(Provenance::Drift { author, .. }) = &mut decider.provenance {
+                    **author = Author::default();
+                }
+            }
+        }
     }
     result
 }
