@@ -37,7 +37,7 @@ pub fn diff(
     }
     let policy = sides.policy().ok().map(|bytes| policy::parse(&bytes)).transpose()?.unwrap_or_default();
     let judged = Judged::of(settings, &policy, &[])?;
-    impact::assess(&from.ruleset, &to.ruleset, &differences, &mut changes, &judged.judges(&policy));
+    impact::assess(&from.ruleset, &to.ruleset, &differences, &mut changes, &[], &judged.judges(&policy));
     let gaps = [from.gaps, to.gaps].concat();
     Ok(DiffResult {
         schema: "fwdrift.diff/1".to_owned(),

@@ -210,7 +210,8 @@ impl Sight<'_> {
             let Some(approved) = whole()? else { return Ok(None) };
             let live = compare::apply(&approved, live, &differences, |_| true);
             let judges = self.judged.judges(&self.policy);
-            impact::assess(&approved, &live, &differences, &mut changes, &judges);
+            let open = if same { &self.memory.open[..] } else { &[] };
+            impact::assess(&approved, &live, &differences, &mut changes, open, &judges);
         }
         self.gaps.extend(trail.gaps());
         let review_id = review_id(&self.id.tree, &changes, &differences, approved, live);

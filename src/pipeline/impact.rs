@@ -14,11 +14,15 @@ use crate::model::{
 use crate::normalise::normalise;
 use crate::policy::{Policy, severity};
 use crate::report::time::utc;
-use crate::traffic::effects::{Answer, Budget, DeciderRef, Found, effects};
+use crate::traffic::effects::{Answer, Budget, DeciderRef, Found, effects_of};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why the effect of a change is not known yet.
 const LATER: &str = "not computed: the rules were changing without pause; `fwdrift check` computes it";
+
+/// With more open changes than this, those whose effect is known keep it, and only that of the others is computed: against
+/// the baseline, but for their own packets. With fewer, the effect of all together is.
+const TOGETHER: usize = 16;
 
 /// What effects are judged by.
 pub(super) struct Judges<'a> {
@@ -34,9 +38,11 @@ pub(super) fn assess(
     after: &Ruleset,
     differences: &[Difference],
     changes: &mut [Change],
+    open: &[Change],
     judges: &Judges<'_>,
 ) {
-    fill(before, after, differences, changes, judges);
+    let known = if changes.len() > TOGETHER { keep_known(changes, open) } else { BTreeSet::new() };
+    fill(before, after, differences, changes, &known, judges);
     let counted = differences.len().min(changes.len());
     let Judges { policy, .. } = judges;
     for change in &mut changes[..counted] {
@@ -54,34 +60,39 @@ fn fill(
     after: &Ruleset,
     differences: &[Difference],
     changes: &mut [Change],
+    known: &BTreeSet<usize>,
     judges: &Judges<'_>,
 ) {
     let counted = differences.len().min(changes.len());
-    for change in &mut changes[..counted] {
-        (change.impact, change.impact_incomplete) = unmodelled(change);
+    let asked = |at: &usize| !known.contains(at);
+    for at in (0..counted).filter(asked) {
+        (changes[at].impact, changes[at].impact_incomplete) = unmodelled(&changes[at]);
     }
+    let news: Vec<usize> = (0..counted).filter(asked).collect();
     if differences.iter().all(is_beside) {
         return;
     }
     let (old, new) = match (native(before), native(after)) {
         (Ok(old), Ok(new)) => (old, new),
         (Err(why), _) | (_, Err(why)) => {
-            for change in changes[..counted].iter_mut().filter(|change| change.impact.is_some()) {
-                (change.impact, change.impact_incomplete) = (None, Some(format!("not computed: {why}")));
+            for at in news.into_iter().filter(|at| changes[*at].impact.is_some()).collect::<Vec<_>>() {
+                changes[at].impact = None;
+                changes[at].impact_incomplete = Some(format!("not computed: {why}"));
             }
             return;
         }
     };
     let of_policy = judges.policy.flows.iter();
     let flows: Vec<_> = of_policy.map(|flow| (flow.name.clone(), wanted(flow, judges.place))).collect();
-    let Answer { found, incomplete } = effects(&old, &new, differences, &flows, Budget::default());
+    let Answer { found, incomplete } =
+        effects_of(&old, &new, differences, &|at| !known.contains(&at), &flows, Budget::default());
     let was = found.iter().filter_map(|found| found.was.as_ref());
     let now = found.iter().filter_map(|found| found.now.as_ref());
     let texts = [
         with_texts_of(before, was, known_texts(differences, changes, |one| (&one.0.before, &one.1.before))),
         with_texts_of(after, now, known_texts(differences, changes, |one| (&one.0.after, &one.1.after))),
     ];
-    let first = (0..counted).find(|at| changes[*at].impact.is_some());
+    let first = news.iter().copied().find(|at| changes[*at].impact.is_some());
     for one in &found {
         let Some(at) = one.difference.filter(|at| *at < counted).or(first) else { continue };
         let effect = told(one, &texts, changes, differences);
@@ -91,7 +102,11 @@ fn fill(
         return;
     }
     let why = format!("inconclusive: {}", incomplete.join("; "));
-    for change in changes[..counted].iter_mut().filter(|change| change.impact.is_some()) {
+    for at in news {
+        let change = &mut changes[at];
+        if change.impact.is_none() {
+            continue;
+        }
         if change.impact.as_ref().is_some_and(Vec::is_empty) {
             change.impact = None;
         }
@@ -99,15 +114,35 @@ fn fill(
     }
 }
 
+/// Takes over the effects that are known; the places of those changes.
+fn keep_known(changes: &mut [Change], open: &[Change]) -> BTreeSet<usize> {
+    let mut known = BTreeSet::new();
+    for (at, change) in changes.iter_mut().enumerate() {
+        let before = open.iter().find(|before| before.id == change.id);
+        if let Some(before) = before.filter(|before| is_known(before)) {
+            take_over(change, before);
+            known.insert(at);
+        }
+    }
+    known
+}
+
+fn is_known(change: &Change) -> bool {
+    let why = change.impact_incomplete.as_deref();
+    why != Some(LATER) && (change.impact.is_some() || why.is_some())
+}
+
+fn take_over(change: &mut Change, from: &Change) {
+    change.severity = from.severity;
+    change.impact.clone_from(&from.impact);
+    change.impact_incomplete.clone_from(&from.impact_incomplete);
+}
+
 /// Leaves the effects to a later look: changes that were open keep theirs, of others it is said.
 pub(super) fn put_off(changes: &mut [Change], open: &[Change]) {
     for change in changes {
         match open.iter().find(|known| known.id == change.id) {
-            Some(known) => {
-                change.severity = known.severity;
-                change.impact.clone_from(&known.impact);
-                change.impact_incomplete.clone_from(&known.impact_incomplete);
-            }
+            Some(known) => take_over(change, known),
             None => change.impact_incomplete = Some(LATER.to_owned()),
         }
     }
@@ -117,18 +152,10 @@ pub(super) fn put_off(changes: &mut [Change], open: &[Change]) {
 /// Whether that was so.
 pub(super) fn remembered(changes: &mut [Change], open: &[Change]) -> bool {
     let same = changes.len() == open.len()
-        && changes.iter().all(|change| {
-            let is_known = |open: &&Change| {
-                let why = open.impact_incomplete.as_deref();
-                why != Some(LATER) && (open.impact.is_some() || why.is_some())
-            };
-            open.iter().any(|known| known.id == change.id && is_known(&known))
-        });
+        && changes.iter().all(|change| open.iter().any(|known| known.id == change.id && is_known(known)));
     for change in changes.iter_mut().filter(|_| same) {
         if let Some(known) = open.iter().find(|known| known.id == change.id) {
-            change.severity = known.severity;
-            change.impact.clone_from(&known.impact);
-            change.impact_incomplete.clone_from(&known.impact_incomplete);
+            take_over(change, known);
         }
     }
     same

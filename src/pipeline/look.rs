@@ -182,13 +182,15 @@ impl Reading {
         trail.learn(&differences, &approved, &live, memory.as_ref());
         attribute_new(&mut changes, &between, memory.as_ref(), Some(&baseline), &trail);
         gaps.extend(trail.gaps());
-        let open = memory.as_ref().map_or(&[][..], |memory| &memory.open);
         let policy = policy::parse(&baseline.policy)?;
         let judged = Judged::of(settings, &policy, &baseline.policy)?;
+        // What was judged in another way is of no use.
+        let same = memory.as_ref().filter(|memory| judged.is_of(Some(memory)));
+        let open = same.map_or(&[][..], |memory| &memory.open);
         if trail.effects() == Effects::Later {
             impact::put_off(&mut changes, open);
-        } else if !judged.is_of(memory.as_ref()) || !impact::remembered(&mut changes, open) {
-            impact::assess(&approved, &live, &differences, &mut changes, &judged.judges(&policy));
+        } else if !impact::remembered(&mut changes, open) {
+            impact::assess(&approved, &live, &differences, &mut changes, open, &judged.judges(&policy));
         }
         let provenances = || Provenances::of_look(repository, &baseline, &approved, &differences, &changes);
         let flows = flows::outcomes(&live, &policy.flows, &judged.place, provenances);

@@ -83,18 +83,32 @@ pub fn effects(
     flows: &[(String, Wanted)],
     budget: Budget,
 ) -> Answer {
+    effects_of(before, after, differences, &|_| true, flows, budget)
+}
+
+/// As [`effects`], of some of the differences (by their places in the list): only the packets that those can touch are
+/// followed, and only what those are answerable for is told.
+pub fn effects_of(
+    before: &Ruleset,
+    after: &Ruleset,
+    differences: &[Difference],
+    asked: &dyn Fn(usize) -> bool,
+    flows: &[(String, Wanted)],
+    budget: Budget,
+) -> Answer {
     let mut answer = Answer::default();
     for kind in Kind::ALL {
-        let concerned =
-            differences.iter().any(|difference| touched::concerns(kind, difference, before, after));
+        let concerned = (0..differences.len())
+            .any(|at| asked(at) && touched::concerns(kind, &differences[at], before, after));
         if !concerned {
             continue;
         }
-        let question = Question { before, after, differences, flows, budget };
+        let question = Question { before, after, differences, asked, flows, budget };
         if let Err(error) = of_kind(kind, &question, &mut answer) {
             answer.incomplete.push(format!("{} packets: {error}", kind.as_str()));
         }
     }
+    answer.found.retain(|found| found.difference.is_none_or(asked));
     let mut found: Vec<Found> = Vec::with_capacity(answer.found.len());
     for one in answer.found {
         match found.iter_mut().find_map(|known| Some((sameness(known, &one)?, known))) {
@@ -201,12 +215,13 @@ struct Question<'a> {
     before: &'a Ruleset,
     after: &'a Ruleset,
     differences: &'a [Difference],
+    asked: &'a dyn Fn(usize) -> bool,
     flows: &'a [(String, Wanted)],
     budget: Budget,
 }
 
 fn of_kind(kind: Kind, question: &Question<'_>, answer: &mut Answer) -> Result<(), WalkError> {
-    let Question { before, after, differences, flows, budget } = *question;
+    let Question { before, after, differences, asked, flows, budget } = *question;
     let mut space = Space::new(kind);
     flows.iter().for_each(|(_, flow)| flow.request().ask_interfaces(&mut space));
     for name in after.interfaces.values() {
@@ -220,7 +235,7 @@ fn of_kind(kind: Kind, question: &Question<'_>, answer: &mut Answer) -> Result<(
     let (touched, flows) = (Vec::new(), of_flows(&mut walker, flows)?);
     let mut comparison =
         Comparison { walker, before: old, after: new, common, differences, touched, flows, budget };
-    comparison.touched = comparison.find_touched(before, after)?;
+    comparison.touched = comparison.find_touched(before, after, asked)?;
     for layer in Layer::ALL {
         for path in Path::ALL {
             let way = Way { layer, path };

@@ -51,11 +51,12 @@ fn open_rulesets_do_to_packets_what_the_kernel_does() {
     agreement::conclude(&[("open collection", tally)]);
 }
 
-/// Prints the tables of docs/coverage.md. Not part of the usual run: it only counts.
+/// Prints the tables of docs/coverage.md with `TRAFFIC_COVERAGE=all`, of each tenth ruleset without.
 #[test]
-#[ignore = "prints the tables of docs/coverage.md"]
-fn coverage_of_the_open_collection() {
+fn most_expressions_of_the_open_collection_have_a_model() {
     let Some(entries) = entries_or_skip() else { return };
+    let is_short = std::env::var("TRAFFIC_COVERAGE").as_deref() != Ok("all");
+    let entries = entries.into_iter().step_by(if is_short { 10 } else { 1 });
     let mut all = Coverage::default();
     let (mut rulesets, mut seen) = (0, BTreeSet::new());
     for entry in entries {
@@ -77,6 +78,7 @@ fn coverage_of_the_open_collection() {
             free += count.free;
         }
         writeln!(text, "| **all** | **{modelled}** | **{free}** |").unwrap();
+        assert!(modelled >= 4 * free, "{title}: {modelled} with a model, {free} without");
     }
     say(&text);
 }

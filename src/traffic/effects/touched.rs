@@ -51,12 +51,13 @@ impl Comparison<'_, '_> {
         &mut self,
         before: &Ruleset,
         after: &Ruleset,
+        asked: &dyn Fn(usize) -> bool,
     ) -> Result<Vec<Option<Node>>, super::WalkError> {
         let changing: BTreeSet<Var> = [&self.before, &self.after].into_iter().flat_map(changed).collect();
         let kind = self.walker.space.kind();
         let mut all = Vec::with_capacity(self.differences.len());
-        for difference in self.differences {
-            if !concerns(kind, difference, before, after) {
+        for (at, difference) in self.differences.iter().enumerate() {
+            if !asked(at) || !concerns(kind, difference, before, after) {
                 all.push(None);
                 continue;
             }
