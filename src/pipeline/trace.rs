@@ -10,7 +10,7 @@ use crate::model::{TraceResult, TraceStep, TraceVerdict};
 use crate::traffic::effects::{Budget, DeciderRef};
 use crate::traffic::packets::{Age, Asked, Direction, Ends, Interfaces, Numbers};
 use crate::traffic::space::{Kind, NamePattern};
-use crate::traffic::trace::{Ending, Traced, trace as follow};
+use crate::traffic::trace::{Traced, trace as follow};
 use crate::traffic::walk::{Fate, Path};
 use std::net::IpAddr;
 use std::path::Path as FilePath;
@@ -60,7 +60,7 @@ pub fn trace(
     let kind = if question.source.is_ipv4() { Kind::Ip4 } else { Kind::Ip6 };
     let traced = follow(&loaded, kind, &asked, Budget::default());
     let traced = traced.map_err(|error| PipelineError::Traffic(error.to_string()))?;
-    let Traced { ending, steps, packet, conditions } =
+    let Traced { verdict, steps, packet, conditions } =
         traced.ok_or_else(|| PipelineError::Traffic("there is no such packet".to_owned()))?;
     let rules: Vec<DeciderRef> = steps
         .iter()
@@ -74,10 +74,10 @@ pub fn trace(
     let texts = texts_of(&ruleset, rules.iter());
     let provenances = Provenances::of(&sides, settings, &described, &ruleset);
     let last = steps.len().saturating_sub(1);
-    let decides = |at: usize, verdict: &str| match ending {
-        Ending::Accept => at == last,
-        Ending::Drop | Ending::Reject => verdict.ends_with("drop") || verdict == "reject",
-        Ending::Inconclusive => false,
+    let decides = |at: usize, done: &str| match verdict {
+        TraceVerdict::Accept => at == last,
+        TraceVerdict::Drop | TraceVerdict::Reject => done == "drop" || done == "reject",
+        TraceVerdict::Inconclusive => false,
     };
     let steps = steps.iter().zip(&rules).enumerate().map(|(at, (step, of))| {
         let mut rule = decider(of, &texts, provenances.of_rule(of));
@@ -95,12 +95,7 @@ pub fn trace(
         netns: settings.netns.as_ref().map(|netns| netns.given()),
         packet,
         path: asked.path.as_str().to_owned(),
-        verdict: match ending {
-            Ending::Accept => TraceVerdict::Accept,
-            Ending::Drop => TraceVerdict::Drop,
-            Ending::Reject => TraceVerdict::Reject,
-            Ending::Inconclusive => TraceVerdict::Inconclusive,
-        },
+        verdict,
         conditions,
         steps: steps.collect(),
         gaps,

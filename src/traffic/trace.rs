@@ -11,33 +11,8 @@ use super::program::{Hook, Verdict};
 use super::space::{Kind, Space};
 use super::walk::{Fate, Met, Piece, WalkError, Walker, Way};
 use super::words;
-use crate::model::{Name, Ruleset, TableKey};
+use crate::model::{Name, Ruleset, TableKey, TraceVerdict};
 use std::collections::BTreeMap;
-
-/// What becomes of the packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// It gets through.
-    Accept,
-    /// It is dropped silently.
-    Drop,
-    /// It is dropped, and the sender is told.
-    Reject,
-    /// That depends on what is not known.
-    Inconclusive,
-}
-
-impl Ending {
-    /// The word in JSON and in text.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Accept => "accept",
-            Self::Drop => "drop",
-            Self::Reject => "reject",
-            Self::Inconclusive => "inconclusive",
-        }
-    }
-}
 
 /// A rule that the packet matched, or a policy that applied.
 #[derive(Clone, Debug)]
@@ -60,7 +35,7 @@ pub struct TraceStep {
 #[derive(Clone, Debug)]
 pub struct Traced {
     /// What becomes of it.
-    pub ending: Ending,
+    pub verdict: TraceVerdict,
     /// Rules and policies in order.
     pub steps: Vec<TraceStep>,
     /// The packet, field by field.
@@ -125,18 +100,20 @@ pub fn trace(
     }
     let passed = walker.passed(&outcome)?;
     let lost = walker.bdd.minus(packet, passed)?;
-    let ending = match (passed.is_false(), lost.is_false()) {
-        (false, true) => Ending::Accept,
-        (true, false) if outcome.pieces.iter().any(|piece| piece.fate == Fate::Rejected) => Ending::Reject,
-        (true, _) => Ending::Drop,
-        (false, false) => Ending::Inconclusive,
+    let verdict = match (passed.is_false(), lost.is_false()) {
+        (false, true) => TraceVerdict::Accept,
+        (true, false) if outcome.pieces.iter().any(|piece| piece.fate == Fate::Rejected) => {
+            TraceVerdict::Reject
+        }
+        (true, _) => TraceVerdict::Drop,
+        (false, false) => TraceVerdict::Inconclusive,
     };
-    let depends = match ending {
-        Ending::Inconclusive => conditions(&mut walker, lost, packet)?,
-        Ending::Accept | Ending::Drop | Ending::Reject => Vec::new(),
+    let depends = match verdict {
+        TraceVerdict::Inconclusive => conditions(&mut walker, lost, packet)?,
+        TraceVerdict::Accept | TraceVerdict::Drop | TraceVerdict::Reject => Vec::new(),
     };
     Ok(Some(Traced {
-        ending,
+        verdict,
         steps,
         packet: words::sample(walker.space, Way::host(asked.path), &value),
         conditions: depends,
