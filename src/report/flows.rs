@@ -208,7 +208,7 @@ pub(super) fn also(result: &CheckResult, told: &[&str]) -> String {
     parts.into_iter().flatten().map(|part| format!("; {part}")).collect()
 }
 
-/// [`also`] for a line that has told of none.
+/// What a line that tells of no flow yet says of them: `; required flow "a" is broken`.
 pub fn remark(result: &CheckResult) -> String {
     also(result, &[])
 }

@@ -379,7 +379,7 @@ impl Space {
         (self.atoms.len() <= 1 << INTERFACE_WIDTH).then_some(&self.atoms)
     }
 
-    /// The codes that a pattern means, as numbers of [`INTERFACE_WIDTH`] bits; code 0 also stands for all numbers
+    /// The codes that a pattern means, as numbers of 12 bits; code 0 also stands for all numbers
     /// that are no code.
     pub fn codes(&mut self, pattern: &NamePattern) -> Option<Vec<u32>> {
         let atoms = self.interfaces()?;
