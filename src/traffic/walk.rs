@@ -5,6 +5,7 @@
 //! Only the region is followed, so that a small question costs little in a large ruleset.
 
 mod chains;
+mod connections;
 mod cover;
 mod nodes;
 mod record;
