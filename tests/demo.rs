@@ -66,8 +66,8 @@ fn the_story_names_the_author_and_the_rule_and_leaves_nothing_behind() {
                 "db-01: critical, cuts required flow \"shop to database\": firewall changed by ops1 as root: {rule} in \
                  inet filter input"
             ),
-            "cut     tcp 10.0.1.0/24 → any:3306, new connections",
             "ran: nft insert rule inet filter input tcp dport 3306 drop",
+            "cut     tcp 10.0.1.0/24 → any:3306, new connections",
             "DRIFT  db-01: 1 unapproved change",
             "BROKEN  \"shop to database\"",
             rule,

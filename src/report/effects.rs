@@ -240,5 +240,16 @@ pub(super) fn lead(changes: &[Change], room: usize) -> String {
     }
 }
 
+/// As [`lead`], for a line that has to stay short: of effects, only required flows.
+pub(super) fn short_lead(changes: &[Change]) -> String {
+    let Some(severity) = changes.iter().filter_map(|change| change.severity).max() else {
+        return String::new();
+    };
+    match of_flows(changes.iter().filter_map(|change| change.impact.as_ref()).flatten()) {
+        Some(flows) => format!("{severity}, {flows}: "),
+        None => format!("{severity}: "),
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,7 @@ pub fn subject(event: &Event) -> String {
     };
     match event.kind {
         EventKind::Drift => {
-            let traffic = effects::lead(&event.changes, SUBJECT_RULE);
+            let traffic = effects::short_lead(&event.changes);
             format!("{host}: {traffic}firewall changed {by}: {changes}")
         }
         EventKind::Reverted => format!("{host}: firewall drift reverted {by}: {changes}"),

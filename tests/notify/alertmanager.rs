@@ -51,7 +51,8 @@ fn an_alert_is_active_while_the_drift_is_and_resolved_when_it_ends() {
     assert_eq!(times.0.timestamp_millis(), times.1.timestamp_millis());
     let summary = first[0]["annotations"]["summary"].as_str().unwrap();
     assert!(summary.contains("added 1 rule in inet filter input"), "{summary}");
-    assert!(first[0]["annotations"]["description"].as_str().unwrap().contains("\nnext\n  accept it\n"));
+    let description = first[0]["annotations"]["description"].as_str().unwrap();
+    assert!(description.contains("\nnext\n  accept it\n"), "{description}");
     assert_eq!(first[0]["generatorURL"], "https://wiki.example.org/firewall");
     let ends = |alert: &Value| crate::support::time(&alert["endsAt"]);
     let minutes = (ends(&first[0]) - chrono::Utc::now()).num_minutes();

@@ -58,7 +58,8 @@ fn node_exporter_serves_the_state_of_the_firewall() {
     site.host.nft(&format!("{DROP}\nadd table ip another"));
     site.record(1);
     let samples = scrape(&site);
-    assert_eq!(value(&samples, open), "2");
+    let of = |severity: &str| value(&samples, &open.replace("unknown", severity));
+    assert_eq!(["medium", "info", "unknown"].map(of), ["1", "1", "0"], "{samples:#?}");
     assert_eq!(value(&samples, "fwdrift_unattributed_changes_total{netns=\"\"}"), "2");
     assert_eq!(value(&samples, "fwdrift_ruleset_generation{netns=\"\"}"), (generation + 1).to_string());
     assert_eq!(value(&samples, "fwdrift_capture_complete{netns=\"\"}"), "1");
@@ -74,7 +75,8 @@ fn node_exporter_serves_the_state_of_the_firewall() {
     assert_eq!(blind.args(["--netns", "/nonexistent/ns", "record"]).output().unwrap().status.code(), Some(2));
     let samples = scrape(&site);
     assert_eq!(value(&samples, "fwdrift_capture_complete{netns=\"\"}"), "0");
-    assert_eq!((value(&samples, open), looked(&samples)), ("2".to_owned(), then));
+    let medium = open.replace("unknown", "medium");
+    assert_eq!((value(&samples, &medium), looked(&samples)), ("1".to_owned(), then));
 
     site.revert();
     let samples = scrape(&site);
