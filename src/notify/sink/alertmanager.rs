@@ -18,7 +18,7 @@ use std::time::Duration;
 /// Alerts in one request.
 const TOGETHER: usize = 50;
 /// Characters of a description.
-const DESCRIPTION: usize = 4_000;
+const DESCRIPTION: usize = 8_000;
 
 pub(super) struct Alertmanager {
     settings: AlertmanagerSettings,
