@@ -8,7 +8,7 @@ use fwdrift::traffic::bdd::Bit;
 use fwdrift::traffic::evaluate::Packet;
 use fwdrift::traffic::program::{BaseChain, ChainId, ChainKind, Hook, Program, Step, Verdict};
 use fwdrift::traffic::space::asked::CT_PROTOCOL;
-use fwdrift::traffic::space::{Key, STATES, Side, Space, Word};
+use fwdrift::traffic::space::{Key, Kind, STATES, Side, Space, Word};
 use fwdrift::traffic::walk::{Fate, Path, Way};
 
 /// `NF_IP_PRI_CONNTRACK`: conntrack looks at a packet in prerouting and output.
@@ -106,7 +106,7 @@ impl Walking<'_> {
     fn addresses_of_connection(&mut self) {
         let Some(direction) = self.space.find(&Key::Direction) else { return };
         let is_reply = self.packet.bit(Bit::Var(direction.start));
-        if self.is("related") && matches!(self.protocol(), Some(1 | 58)) {
+        if self.is_error() {
             return;
         }
         if let (Some(asked), Some(header)) =
@@ -220,7 +220,13 @@ impl Walking<'_> {
 
     /// Whether nat chains are asked about it (net/netfilter/nf_nat_core.c, `nf_nat_inet_fn`).
     fn begins(&self) -> bool {
-        self.is("new") || self.is("related") && !matches!(self.protocol(), Some(1 | 58))
+        self.is("new") || self.is("related") && !self.is_error()
+    }
+
+    /// An error of ICMP is of the connection that it is about; the other family's ICMP is a protocol like any other.
+    fn is_error(&self) -> bool {
+        let icmp = if self.space.kind() == Kind::Ip6 { 58 } else { 1 };
+        self.is("related") && self.protocol() == Some(icmp)
     }
 
     fn protocol(&self) -> Option<u8> {
