@@ -85,7 +85,7 @@ fn fill(
     let of_policy = judges.policy.flows.iter();
     let flows: Vec<_> = of_policy.map(|flow| (flow.name.clone(), wanted(flow, judges.place))).collect();
     let Answer { found, incomplete } =
-        effects_of(&old, &new, differences, &|at| !known.contains(&at), &flows, Budget::default());
+        effects_of(&old, &new, differences, &|at| !known.contains(&at), &flows, budget());
     let was = found.iter().filter_map(|found| found.was.as_ref());
     let now = found.iter().filter_map(|found| found.now.as_ref());
     let texts = [
@@ -159,6 +159,12 @@ pub(super) fn remembered(changes: &mut [Change], open: &[Change]) -> bool {
         }
     }
     same
+}
+
+/// Some seconds at most; a debug build takes some ten times as long for each step.
+fn budget() -> Budget {
+    let budget = Budget::default();
+    if cfg!(debug_assertions) { Budget { steps: budget.steps / 10, ..budget } } else { budget }
 }
 
 /// What a change begins with: no effect, or that there is no model for it.
