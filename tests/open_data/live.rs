@@ -315,7 +315,14 @@ impl Live {
     pub fn check(&self) -> Result<(CheckResult, Ruleset), String> {
         let checked = pipeline::look(&self.settings()).map_err(|error| error.to_string())?;
         let quick = pipeline::check(&self.settings()).map_err(|error| error.to_string())?;
-        if timeless(&quick) != timeless(&checked.result) {
+        // Where the budget is used up, how much was found by then is nobody's promise.
+        let is_partial =
+            |result: &CheckResult| result.changes.iter().any(|change| change.impact_incomplete.is_some());
+        let settled = match is_partial(&quick) || is_partial(&checked.result) {
+            true => |result: &CheckResult| without_effects(timeless(result)),
+            false => timeless,
+        };
+        if settled(&quick) != settled(&checked.result) {
             return Err(format!(
                 "the quick look differs: {quick:#?}\nfrom the full one: {:#?}",
                 checked.result
@@ -336,6 +343,13 @@ impl Live {
 }
 
 /// A result without its times: two looks are two moments.
+fn without_effects(mut result: CheckResult) -> CheckResult {
+    for change in &mut result.changes {
+        (change.severity, change.impact, change.impact_incomplete) = (None, None, None);
+    }
+    result
+}
+
 fn timeless(result: &CheckResult) -> CheckResult {
     let mut result = CheckResult { captured_at: DateTime::UNIX_EPOCH, ..result.clone() };
     for change in &mut result.changes {
