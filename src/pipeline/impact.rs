@@ -15,6 +15,7 @@ use crate::normalise::normalise;
 use crate::policy::{Policy, severity};
 use crate::report::time::utc;
 use crate::traffic::effects::{Answer, Budget, DeciderRef, Found, effects_of};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why the effect of a change is not known yet.
@@ -192,11 +193,11 @@ fn is_beside(difference: &Difference) -> bool {
 
 /// The ruleset with the tables of iptables-legacy in nf_tables' form: iptables-nft loads their lines in a scratch
 /// namespace, where each line becomes one rule.
-pub(super) fn native(ruleset: &Ruleset) -> Result<Ruleset, String> {
+pub(super) fn native(ruleset: &Ruleset) -> Result<Cow<'_, Ruleset>, String> {
     let is_iptables =
         |key: &TableKey| key.backend == Backend::Legacy && matches!(key.family, Family::Ip | Family::Ip6);
     if !ruleset.tables.keys().any(is_iptables) {
-        return Ok(ruleset.clone());
+        return Ok(Cow::Borrowed(ruleset));
     }
     let kept = ruleset.tables.iter().filter(|(key, _)| is_iptables(key) || key.backend == Backend::Ipset);
     let part = Ruleset {
@@ -226,7 +227,7 @@ pub(super) fn native(ruleset: &Ruleset) -> Result<Ruleset, String> {
         }
         whole.tables.insert(key, table);
     }
-    Ok(whole)
+    Ok(Cow::Owned(whole))
 }
 
 /// The texts of rules that differ: the changes hold them.

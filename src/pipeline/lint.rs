@@ -17,6 +17,7 @@ use crate::policy;
 use crate::traffic::effects::Budget;
 use crate::traffic::flows::Wanted;
 use crate::traffic::lint::{Found, Known, RuleRef, lint as judge};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
@@ -38,7 +39,7 @@ pub fn lint(settings: &Settings, side: &str, boot_root: &Path) -> Result<LintRes
     };
     let loaded = native(&ruleset).unwrap_or_else(|reason| {
         gaps.push(unjudged(reason));
-        ruleset.clone()
+        Cow::Borrowed(&ruleset)
     });
     let report = judge(&loaded, known, Budget::default());
     gaps.extend(report.unjudged.into_iter().map(unjudged));

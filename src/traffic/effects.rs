@@ -14,7 +14,7 @@ use super::space::{Key, Kind, NamePattern, Side, Space};
 use super::walk::{Fate, Layer, Outcome, Path, Piece, WalkError, Walker, Way};
 use crate::compare::Difference;
 use crate::model::{Effect, EffectKind, Family, Name, Ruleset, TableKey};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// How much may be spent.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +45,18 @@ pub struct DeciderRef {
     pub chain: Name,
     /// The place in the chain, from 0; none for a policy.
     pub rule: Option<usize>,
+}
+
+impl DeciderRef {
+    /// The rule or the policy behind a piece.
+    pub(super) fn of(program: &Program, piece: &Piece) -> Option<Self> {
+        let (id, rule) = match piece.rule {
+            Some((chain, rule)) => (chain, Some(rule)),
+            None => (piece.base, None),
+        };
+        let chain = program.chain(id)?;
+        Some(Self { fate: piece.fate, table: chain.table.clone(), chain: chain.name.clone(), rule })
+    }
 }
 
 /// A statement, whose deciders have no texts yet.
@@ -340,15 +352,6 @@ impl Comparison<'_, '_> {
         // Taken on another way, or by a translation: nobody here decides.
         self.statements(way, effect, left, None, None, answer)
     }
-
-    fn decider(&self, piece: &Piece, side: &Program) -> Option<DeciderRef> {
-        let (id, rule) = match piece.rule {
-            Some((chain, rule)) => (chain, Some(rule)),
-            None => (piece.base, None),
-        };
-        let chain = side.chain(id)?;
-        Some(DeciderRef { fate: piece.fate, table: chain.table.clone(), chain: chain.name.clone(), rule })
-    }
 }
 
 /// The chains that packets on a way can meet.
@@ -379,13 +382,4 @@ pub(super) fn targets(steps: &[Step]) -> Vec<ChainId> {
         }
     }
     found
-}
-
-/// Effects that one difference is answerable for.
-pub fn by_difference(found: &[Found]) -> BTreeMap<Option<usize>, Vec<&Found>> {
-    let mut groups: BTreeMap<Option<usize>, Vec<&Found>> = BTreeMap::new();
-    for one in found {
-        groups.entry(one.difference).or_default().push(one);
-    }
-    groups
 }

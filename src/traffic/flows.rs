@@ -78,11 +78,7 @@ impl Wanted {
             iif: request.oif,
             oif: request.iif,
             age: Age::Answer,
-            path: match self.path {
-                Path::Input => Path::Output,
-                Path::Forward => Path::Forward,
-                Path::Output => Path::Input,
-            },
+            path: self.path.back(),
         }
     }
 }
@@ -188,20 +184,15 @@ impl Check<'_, '_> {
     fn requests(&mut self, path: Path, flows: &[usize], found: &mut [Found]) -> Result<(), WalkError> {
         let parts = self.parts(flows)?;
         let Some(outcome) = self.judge(path, &parts, found)? else { return Ok(()) };
-        let back = match path {
-            Path::Input => Path::Output,
-            Path::Forward => Path::Forward,
-            Path::Output => Path::Input,
-        };
         let mut answers = Vec::new();
         for part in parts.iter().filter(|part| self.wanted[part.at].expect == Expect::Allow) {
-            for asked in self.answers(part, back, &outcome)? {
+            for asked in self.answers(part, &outcome)? {
                 if let Some(region) = self.walker.region(&asked)? {
                     answers.push(Part { at: part.at, direction: FlowDirection::Answer, asked, region });
                 }
             }
         }
-        self.judge(back, &answers, found)?;
+        self.judge(path.back(), &answers, found)?;
         Ok(())
     }
 
@@ -217,7 +208,7 @@ impl Check<'_, '_> {
     }
 
     /// The answers to requests that got through: from where they got to.
-    fn answers(&mut self, part: &Part, path: Path, outcome: &Outcome) -> Result<Vec<Asked>, WalkError> {
+    fn answers(&mut self, part: &Part, outcome: &Outcome) -> Result<Vec<Asked>, WalkError> {
         let mut answers = Vec::new();
         for state in &outcome.through {
             if self.walker.bdd.is_disjoint(state.packets, part.region)? {
@@ -233,7 +224,7 @@ impl Check<'_, '_> {
                     }
                 })
             };
-            let mut answer = Asked { path, ..self.wanted[part.at].answer() };
+            let mut answer = self.wanted[part.at].answer();
             if let Some(address) = changed(&Key::Daddr) {
                 let one = vec![(address, address)];
                 answer.from = match self.walker.space.kind() {
@@ -315,7 +306,7 @@ impl Check<'_, '_> {
             direction: part.direction,
             packets: self.phrases(part, told, holds)?,
             sample: Some(sample),
-            broken_by: decider.and_then(|piece| decider_of(self.program, &piece)),
+            broken_by: decider.and_then(|piece| DeciderRef::of(self.program, &piece)),
         })
     }
 
@@ -368,14 +359,4 @@ impl Check<'_, '_> {
 /// Whether a protocol has ports.
 pub fn has_ports(number: u8) -> bool {
     matches!(number, 6 | 17 | 33 | 132 | 136)
-}
-
-/// The rule or the policy behind a piece.
-pub(super) fn decider_of(program: &Program, piece: &super::walk::Piece) -> Option<DeciderRef> {
-    let (id, rule) = match piece.rule {
-        Some((chain, rule)) => (chain, Some(rule)),
-        None => (piece.base, None),
-    };
-    let chain = program.chain(id)?;
-    Some(DeciderRef { fate: piece.fate, table: chain.table.clone(), chain: chain.name.clone(), rule })
 }

@@ -26,8 +26,8 @@ impl Comparison<'_, '_> {
             EffectKind::Cut => (passes, stops),
             EffectKind::Opened => (stops, passes),
         };
-        let was: Option<DeciderRef> = was.and_then(|piece| self.decider(piece, &self.before));
-        let now: Option<DeciderRef> = now.and_then(|piece| self.decider(piece, &self.after));
+        let was: Option<DeciderRef> = was.and_then(|piece| DeciderRef::of(&self.before, piece));
+        let now: Option<DeciderRef> = now.and_then(|piece| DeciderRef::of(&self.after, piece));
         let difference = self.answerable(packets, was.as_ref(), now.as_ref())?;
         let hook = stops.or(passes).map_or(last_hook(way), |piece| piece.hook);
         let broad = self.without_needless_fields(way, packets)?;

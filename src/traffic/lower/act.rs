@@ -33,13 +33,7 @@ impl Lowering<'_> {
     pub(super) fn nat(&mut self, data: Attrs<'_>, making: &mut Making<'_>) -> Option<Flow> {
         let number = |kind| data.find(kind).and_then(|attr| attr.be32());
         let end = if number(attr::TYPE)? == 0 { End::Source } else { End::Destination };
-        let is_other_family = match number(attr::FAMILY).and_then(|family| Family::from_number(family as u8))
-        {
-            Some(Family::Ip) => self.space.kind() != Kind::Ip4,
-            Some(Family::Ip6) => self.space.kind() != Kind::Ip6,
-            _ => false,
-        };
-        if is_other_family {
+        if self.is_other_family(number(attr::FAMILY)) {
             return Some(Flow::End);
         }
         let mut changed = Vec::new();
@@ -54,13 +48,8 @@ impl Lowering<'_> {
             let value = self.chosen(&low, &high, &format!("address of {text}"), netmap)?;
             changed.extend(self.onto_address(end, &value));
         }
-        if let Some(low) = number(attr::PROTO_MIN) {
-            let high = number(attr::PROTO_MAX).unwrap_or(low);
-            let low = making.registers.load(low, 2)?.to_vec();
-            let high = making.registers.load(high, 2)?.to_vec();
-            let value = self.chosen(&low, &high, &format!("port of {text}"), false)?;
-            changed.extend(self.onto_port(end, &value));
-        }
+        let places = (attr::PROTO_MIN, attr::PROTO_MAX);
+        changed.extend(self.ports(data, places, end, &format!("port of {text}"), making)?);
         Some(translated(changed, making))
     }
 
@@ -70,6 +59,33 @@ impl Lowering<'_> {
             return bits(low);
         }
         Some(self.space.free(text, 8 * low.len() as u32))
+    }
+
+    /// The new port, if the expression names registers for one: the attributes of its least and its largest value.
+    fn ports(
+        &mut self,
+        data: Attrs<'_>,
+        (least, largest): (u16, u16),
+        end: End,
+        text: &str,
+        making: &Making<'_>,
+    ) -> Option<Vec<(Var, Bit)>> {
+        let number = |kind| data.find(kind).and_then(|attr| attr.be32());
+        let Some(low) = number(least) else { return Some(Vec::new()) };
+        let high = number(largest).unwrap_or(low);
+        let low = making.registers.load(low, 2)?.to_vec();
+        let high = making.registers.load(high, 2)?.to_vec();
+        let value = self.chosen(&low, &high, text, false)?;
+        Some(self.onto_port(end, &value))
+    }
+
+    /// Whether an expression is for the other family of IP.
+    fn is_other_family(&self, number: Option<u32>) -> bool {
+        match number.and_then(|family| Family::from_number(family as u8)) {
+            Some(Family::Ip) => self.space.kind() != Kind::Ip4,
+            Some(Family::Ip6) => self.space.kind() != Kind::Ip6,
+            _ => false,
+        }
     }
 
     fn onto_address(&mut self, end: End, value: &[Bit]) -> Vec<(Var, Bit)> {
@@ -92,13 +108,7 @@ impl Lowering<'_> {
         let address = self.space.free("address of masquerade", length);
         let mut changed = self.onto_address(End::Source, &address);
         // NFTA_MASQ_REG_PROTO_MIN, NFTA_MASQ_REG_PROTO_MAX.
-        if let Some(low) = data.find(2).and_then(|attr| attr.be32()) {
-            let high = data.find(3).and_then(|attr| attr.be32()).unwrap_or(low);
-            let low = making.registers.load(low, 2)?.to_vec();
-            let high = making.registers.load(high, 2)?.to_vec();
-            let value = self.chosen(&low, &high, "port of masquerade", false)?;
-            changed.extend(self.onto_port(End::Source, &value));
-        }
+        changed.extend(self.ports(data, (2, 3), End::Source, "port of masquerade", making)?);
         Some(translated(changed, making))
     }
 
@@ -107,26 +117,14 @@ impl Lowering<'_> {
         let address = self.space.free("address of redirect", length);
         let mut changed = self.onto_address(End::Destination, &address);
         // NFTA_REDIR_REG_PROTO_MIN, NFTA_REDIR_REG_PROTO_MAX.
-        if let Some(low) = data.find(1).and_then(|attr| attr.be32()) {
-            let high = data.find(2).and_then(|attr| attr.be32()).unwrap_or(low);
-            let low = making.registers.load(low, 2)?.to_vec();
-            let high = making.registers.load(high, 2)?.to_vec();
-            let value = self.chosen(&low, &high, "port of redirect", false)?;
-            changed.extend(self.onto_port(End::Destination, &value));
-        }
+        changed.extend(self.ports(data, (1, 2), End::Destination, "port of redirect", making)?);
         Some(translated(changed, making))
     }
 
     /// A socket takes the packet, if there is one; the rule does not match where there is none (nft_tproxy.c).
     pub(super) fn tproxy(&mut self, data: Attrs<'_>, making: &mut Making<'_>) -> Option<Flow> {
         use crate::traffic::test::Test;
-        let family = data.find(1).and_then(|attr| attr.be32()).unwrap_or(0);
-        let is_other = match Family::from_number(family as u8) {
-            Some(Family::Ip) => self.space.kind() != Kind::Ip4,
-            Some(Family::Ip6) => self.space.kind() != Kind::Ip6,
-            _ => false,
-        };
-        if is_other {
+        if self.is_other_family(data.find(1).and_then(|attr| attr.be32())) {
             return Some(making.test(Test::never()));
         }
         let text = format!("a transparent socket listens ({})", self.place(making));
@@ -172,13 +170,8 @@ impl Lowering<'_> {
         Some(Flow::End)
     }
 
-    /// `fwd` and `synproxy` take the packet.
-    pub(super) fn taken(&mut self, name: &[u8], making: &mut Making<'_>) -> Flow {
-        // synproxy takes only what begins a connection (nft_synproxy.c), and lets ACKs through to the next rule.
-        if name == b"synproxy" {
-            making.steps.push(Step::Verdict(Verdict::Taken));
-            return Flow::End;
-        }
+    /// `fwd` and `synproxy` take the packet, whatever it is.
+    pub(super) fn taken(&mut self, making: &mut Making<'_>) -> Flow {
         making.steps.push(Step::Verdict(Verdict::Taken));
         Flow::End
     }

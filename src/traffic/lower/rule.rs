@@ -153,7 +153,7 @@ impl Lowering<'_> {
             b"notrack" => self.notrack(making),
             b"reject" => Some(self.reject(making)),
             b"queue" => self.queue(data, making),
-            b"fwd" | b"synproxy" => Some(self.taken(name, making)),
+            b"fwd" | b"synproxy" => Some(self.taken(making)),
             b"counter" | b"log" | b"last" | b"dup" | b"flow_offload" => Some(Flow::On),
             b"match" => self.xt_match(data, making),
             b"target" => self.xt_target(data, making),

@@ -33,6 +33,15 @@ impl Path {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Input, Self::Forward, Self::Output];
 
+    /// The path of answers.
+    pub fn back(self) -> Self {
+        match self {
+            Self::Input => Self::Output,
+            Self::Forward => Self::Forward,
+            Self::Output => Self::Input,
+        }
+    }
+
     /// As `trace --hook` takes it.
     pub fn as_str(self) -> &'static str {
         match self {
