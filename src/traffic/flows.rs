@@ -295,11 +295,7 @@ impl Check<'_, '_> {
             Some(piece) => self.walker.bdd.and(told, piece.packets)?,
             None => told,
         };
-        let preferred = words::preferred(self.walker.space);
-        let chosen = self.walker.bdd.one(of_decider, &preferred).unwrap_or_default();
-        let value = |var| {
-            chosen.iter().find(|(known, _)| *known == var).map_or_else(|| preferred(var), |(_, value)| *value)
-        };
+        let value = self.walker.example(of_decider);
         let sample = words::sample(self.walker.space, Way::host(part.asked.path), &value);
         Ok(Found {
             holds,

@@ -7,6 +7,8 @@
 use super::bdd::{Node, Var};
 use super::space::{Base, Key, Kind, NamePattern, Nature, Side, Space};
 use super::walk::{Path, WalkError, Walker, Way};
+use super::words;
+use std::collections::BTreeMap;
 
 /// Inclusive ranges of numbers; empty means any.
 pub type Numbers = Vec<(u128, u128)>;
@@ -135,6 +137,14 @@ impl Asked {
 }
 
 impl Walker<'_> {
+    /// One packet of a set, by the values of its variables: those that a person would use, wherever the set allows it.
+    pub fn example(&mut self, packets: Node) -> impl Fn(Var) -> bool + use<> {
+        let preferred = words::preferred(self.space);
+        let chosen: BTreeMap<Var, bool> =
+            self.bdd.one(packets, &preferred).unwrap_or_default().into_iter().collect();
+        move |var| chosen.get(&var).copied().unwrap_or_else(|| preferred(var))
+    }
+
     /// The packets that are asked for; none if no packet of this kind is.
     pub fn region(&mut self, asked: &Asked) -> Result<Option<Node>, WalkError> {
         let kind = self.space.kind();

@@ -61,11 +61,7 @@ pub fn trace(
     // One packet: all that is asked for and still open becomes one value, except for what nobody can know.
     let unknown = walker.unknown(asked);
     let is_unknown = |var: u32| unknown.iter().any(|(start, end)| (*start..*end).contains(&var));
-    let preferred = words::preferred(walker.space);
-    let chosen = walker.bdd.one(region, &preferred).unwrap_or_default();
-    let value = |var: u32| {
-        chosen.iter().find(|(known, _)| *known == var).map_or_else(|| preferred(var), |(_, value)| *value)
-    };
+    let value = walker.example(region);
     let mut literals = Vec::new();
     for word in walker.space.words() {
         literals.extend(

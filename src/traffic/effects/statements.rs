@@ -53,12 +53,7 @@ impl Comparison<'_, '_> {
                 }
             }
             let described = words::describe(self.walker.space, region);
-            let preferred = words::preferred(self.walker.space);
-            let chosen = self.walker.bdd.one(inside, &preferred).unwrap_or_default();
-            let value = |var| match chosen.iter().find(|(known, _)| *known == var) {
-                Some((_, value)) => *value,
-                None => preferred(var),
-            };
+            let value = self.walker.example(inside);
             let sample = words::sample(self.walker.space, way, &value);
             let phrase = described.phrase(kind);
             answer.found.push(Found {
