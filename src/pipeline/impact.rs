@@ -306,18 +306,9 @@ fn told(
 
 /// Who put a live rule there, if it is drift itself.
 fn drift_of(of: &DeciderRef, changes: &[Change], differences: &[Difference]) -> Option<Provenance> {
-    let wanted = item_of(of);
-    let at = differences.iter().position(|difference| match (&difference.after, &wanted) {
-        (Some(after), Some(wanted)) => {
-            after == wanted
-                || *after == Item::Chain(of.table.clone(), of.chain.clone())
-                || *after == Item::Table(of.table.clone())
-        }
-        (Some(Item::ChainHead(table, chain) | Item::Chain(table, chain)), None) => {
-            *table == of.table && *chain == of.chain
-        }
-        _ => false,
-    })?;
+    let at = differences
+        .iter()
+        .position(|difference| difference.after.as_ref().is_some_and(|item| of.is_in(item)))?;
     let change = changes.get(at)?;
     Some(Provenance::Drift {
         id: change.id.clone(),

@@ -109,7 +109,11 @@ impl<'s> Approved<'s> {
 
 impl Live<'_> {
     fn of(&self, of: &DeciderRef) -> Option<Provenance> {
-        if let Some(difference) = self.differences.iter().find(|difference| is_of(difference, of)) {
+        if let Some(difference) = self
+            .differences
+            .iter()
+            .find(|difference| difference.after.as_ref().is_some_and(|item| of.is_in(item)))
+        {
             let id = difference.change.id.clone();
             let open = self.changes.iter().find(|open| open.id == id);
             let author = open.map_or_else(Author::default, |open| open.author.clone());
@@ -137,18 +141,5 @@ impl Live<'_> {
         let number = (0..place).filter(|at| !changed.contains(at)).count();
         let count = *self.approved.counts.get(&(of.table.clone(), of.chain.clone()))?;
         (0..count).filter(|at| !gone.contains(at)).nth(number)
-    }
-}
-
-/// Whether a difference is about this live rule or policy.
-fn is_of(difference: &Difference, of: &DeciderRef) -> bool {
-    match (&difference.after, of.rule) {
-        (Some(Item::Rule(key, chain, at)), Some(place)) => {
-            *key == of.table && *chain == of.chain && *at == place
-        }
-        (Some(Item::ChainHead(key, chain)), None) => *key == of.table && *chain == of.chain,
-        (Some(Item::Chain(key, chain)), _) => *key == of.table && *chain == of.chain,
-        (Some(Item::Table(key)), _) => *key == of.table,
-        _ => false,
     }
 }

@@ -13,7 +13,7 @@ use super::program::{ChainId, Program, Step};
 use super::space::{Key, Kind, NamePattern, Side, Space};
 use super::walk::{Fate, Layer, Outcome, Path, Piece, WalkError, Walker, Way};
 use crate::compare::Difference;
-use crate::model::{Effect, EffectKind, Family, Name, Ruleset, TableKey};
+use crate::model::{Effect, EffectKind, Family, Item, Name, Ruleset, TableKey};
 use std::collections::BTreeSet;
 
 /// How much may be spent.
@@ -48,6 +48,25 @@ pub struct DeciderRef {
 }
 
 impl DeciderRef {
+    /// Whether it is part of a thing that came, went or changed: the rule itself, the chain whose policy it is, or a whole
+    /// chain or table with it.
+    pub fn is_in(&self, item: &Item) -> bool {
+        match item {
+            Item::Rule(key, chain, place) => {
+                *key == self.table && *chain == self.chain && Some(*place) == self.rule
+            }
+            Item::ChainHead(key, chain) => *key == self.table && *chain == self.chain && self.rule.is_none(),
+            Item::Chain(key, chain) => *key == self.table && *chain == self.chain,
+            Item::Table(key) => *key == self.table,
+            Item::TableHead(_)
+            | Item::Set(..)
+            | Item::SetHead(..)
+            | Item::Element(..)
+            | Item::Object(..)
+            | Item::Flowtable(..) => false,
+        }
+    }
+
     /// The rule or the policy behind a piece.
     pub(super) fn of(program: &Program, piece: &Piece) -> Option<Self> {
         let (id, rule) = match piece.rule {

@@ -167,18 +167,8 @@ impl Comparison<'_, '_> {
         was: Option<&super::DeciderRef>,
         now: Option<&super::DeciderRef>,
     ) -> Result<Option<usize>, Exhausted> {
-        let is = |item: &Option<Item>, decider: Option<&super::DeciderRef>| match (item, decider) {
-            (Some(Item::Rule(key, chain, place)), Some(decider)) => {
-                *key == decider.table && *chain == decider.chain && Some(*place) == decider.rule
-            }
-            (Some(Item::ChainHead(key, chain)), Some(decider)) => {
-                *key == decider.table && *chain == decider.chain && decider.rule.is_none()
-            }
-            (Some(Item::Chain(key, chain)), Some(decider)) => {
-                *key == decider.table && *chain == decider.chain
-            }
-            (Some(Item::Table(key)), Some(decider)) => *key == decider.table,
-            _ => false,
+        let is = |item: &Option<Item>, decider: Option<&super::DeciderRef>| {
+            item.as_ref().zip(decider).is_some_and(|(item, decider)| decider.is_in(item))
         };
         let exact = self
             .differences
