@@ -34,19 +34,30 @@ pub(super) fn line(line: &str) -> String {
     text(line, LINE)
 }
 
-/// Whole lines, and a last one that says where the rest is.
 pub(super) fn block(block: &str) -> String {
-    if block.len() <= BLOCK {
-        return block.to_owned();
+    both_ends(block, BLOCK)
+}
+
+/// The first and the last lines of a text, in `most` bytes: what happened is at its beginning, what to do at its end.
+pub(super) fn both_ends(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
     }
-    let mut end = 0;
-    for line in block.split_inclusive('\n') {
-        if end + line.len() > BLOCK {
-            break;
+    let fitting = |room: usize, lines: &mut dyn Iterator<Item = &str>| {
+        let mut bytes = 0;
+        for line in lines {
+            if bytes + line.len() > room {
+                break;
+            }
+            bytes += line.len();
         }
-        end += line.len();
-    }
-    format!("{}… more than an alert holds\n", &block[..end])
+        bytes
+    };
+    let last = fitting(most / 2, &mut text.split_inclusive('\n').rev());
+    let first = fitting(most - last, &mut text.split_inclusive('\n'));
+    let (first, last) = (&text[..first], &text[text.len() - last..]);
+    let left_out = text.lines().count() - first.lines().count() - last.lines().count();
+    format!("{first}  … {left_out} more lines …\n{last}")
 }
 
 pub(super) fn changes(changes: &[Change]) -> Vec<Change> {
@@ -178,10 +189,14 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_cut_between_lines() {
-        let long = "0123456789\n".repeat(4_000);
+    fn a_block_is_cut_between_lines_and_keeps_both_ends() {
+        let long = format!("first\n{}next\n  accept it\n", "0123456789\n".repeat(4_000));
         let cut = block(&long);
-        assert!(cut.len() <= BLOCK + 40 && cut.ends_with("0123456789\n… more than an alert holds\n"));
-        assert!(block(&"x".repeat(BLOCK + 1)).len() < 40);
+        assert!(cut.len() <= BLOCK + 40 && cut.starts_with("first\n0123456789\n"), "{}", cut.len());
+        assert!(cut.ends_with("0123456789\nnext\n  accept it\n"));
+        let kept = cut.lines().count() - 1;
+        assert!(cut.contains(&format!("\n  … {} more lines …\n0123456789\n", 4_003 - kept)));
+        assert_eq!(block(&"x".repeat(BLOCK + 1)), "  … 1 more lines …\n");
+        assert_eq!(both_ends("a\nb\n", 4), "a\nb\n");
     }
 }

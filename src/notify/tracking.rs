@@ -12,8 +12,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// Characters of an open alert's details that are kept to be sent again.
-const DETAILS: usize = 1_000;
+/// Bytes of an open alert's details that are kept to be sent again.
+const DETAILS: usize = 2_000;
 /// More open alerts than these are more than anybody reads: the oldest are told as they were, and no more followed.
 const FOLLOWED: usize = 1_000;
 
@@ -160,7 +160,7 @@ impl Open {
         Self {
             alert: alert.brief(),
             recorded_at: alert.recorded_at,
-            details: bounded::text(&alert.details, DETAILS),
+            details: bounded::both_ends(&alert.details, DETAILS),
             changes,
         }
     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 /// Alerts in one request.
 const TOGETHER: usize = 50;
-/// Characters of a description.
+/// Bytes of a description.
 const DESCRIPTION: usize = 8_000;
 
 pub(super) struct Alertmanager {
@@ -84,7 +84,7 @@ impl Alertmanager {
             "labels": self.labels(brief),
             "annotations": {
                 "summary": brief.message,
-                "description": bounded::text(details, DESCRIPTION),
+                "description": bounded::both_ends(details, DESCRIPTION),
             },
             "startsAt": time(brief.time),
             "endsAt": time(ends),
