@@ -35,6 +35,7 @@ mod history;
 mod impact;
 mod kept;
 mod last;
+mod lines;
 mod lint;
 mod look;
 mod passing;

@@ -27,22 +27,6 @@ pub struct LocatedChain {
     pub rules: Vec<usize>,
 }
 
-/// Where a rule (its place from 0 in a chain that has `count` rules), or a chain (no place), stands.
-pub fn locate(
-    files: &Files,
-    key: &TableKey,
-    chain: &Name,
-    place: Option<usize>,
-    count: usize,
-) -> Option<Located> {
-    let found = locate_chain(files, key, chain, count)?;
-    let line = match place {
-        Some(place) => found.rules.get(place).copied(),
-        None => found.head,
-    };
-    Some(Located { path: found.path, line })
-}
-
 /// Where a chain that has `count` rules stands, with all its rules.
 pub fn locate_chain(files: &Files, key: &TableKey, chain: &Name, count: usize) -> Option<LocatedChain> {
     let saved = [iptables_path(key.backend, key.family), iptables_path(Backend::NfTables, key.family)];
@@ -188,7 +172,10 @@ mod tests {
         count: usize,
     ) -> Option<Located> {
         let files = Files::from([(path.to_owned(), text.as_bytes().to_vec())]);
-        locate(&files, key, &Name(chain.as_bytes().to_vec()), place, count)
+        let LocatedChain { path, head, rules } =
+            locate_chain(&files, key, &Name(chain.as_bytes().to_vec()), count)?;
+        let line = place.map_or(head, |place| rules.get(place).copied());
+        Some(Located { path, line })
     }
 
     const NFT: &str = "# captured\ntable inet filter {\n\tset s {\n\t\ttype ipv4_addr\n\t\telements = { 10.0.0.1,\n\t\t\t     10.0.0.2 }\n\t}\n\n\tchain input {\n\t\tcomment \"host { firewall\"\n\t\ttype filter hook input priority filter; policy drop;\n\t\tct state established accept\n\t\ttcp dport { 22, 80 } jump {\n\t\t\taccept\n\t\t}\n\t\tip saddr @s drop\n\t}\n\n\tchain other {\n\t}\n}\n";

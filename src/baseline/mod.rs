@@ -27,7 +27,7 @@ pub use cache::{Access, Cache};
 pub use compile::{CompileError, compile, devices};
 pub use context::names as context_names;
 pub use layout::{context_path, exact_path, is_authored, is_context, is_ruleset, table_path};
-pub use locate::{Located, LocatedChain, locate, locate_chain, locate_named};
+pub use locate::{Located, LocatedChain, locate_chain, locate_named};
 pub use render::{RenderError, render};
 pub use scanner::included_paths;
 pub use splice::{NewTexts, splice};

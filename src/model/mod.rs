@@ -44,7 +44,7 @@ pub use ruleset::{
 };
 pub use settings::SettingsList;
 pub use traffic::{
-    Decider, Effect, EffectKind, Expect, FlowDirection, FlowOutcome, FlowsResult, Provenance, TraceResult,
-    TraceStep, TraceVerdict,
+    BaselineLine, Decider, Effect, EffectKind, Expect, FlowDirection, FlowOutcome, FlowsResult, Provenance,
+    TraceResult, TraceStep, TraceVerdict,
 };
 pub use transaction::{Transaction, Witnessed};

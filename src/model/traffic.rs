@@ -91,9 +91,21 @@ pub struct Decider {
     pub position: Option<usize>,
     /// The rule in native syntax, or `policy drop`.
     pub text: Option<String>,
+    /// Where it stands in the baseline, if it is approved and its line is certain; of a policy, its chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<BaselineLine>,
     /// Who is answerable for it, as far as it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Provenance>,
+}
+
+/// A line of a baseline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaselineLine {
+    /// The file, relative to the repository.
+    pub path: String,
+    /// From 1.
+    pub line: usize,
 }
 
 /// Who put a rule there.

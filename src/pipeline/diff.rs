@@ -1,7 +1,7 @@
 //! `diff`: any two sides compared. Reads only.
 
 use super::PipelineError;
-use super::impact;
+use super::impact::{self, Pair};
 use super::last::{keep_names, known, remembered};
 use super::place::Judged;
 use super::sides::{Seen, Sides, level};
@@ -37,7 +37,13 @@ pub fn diff(
     }
     let policy = sides.policy().ok().map(|bytes| policy::parse(&bytes)).transpose()?.unwrap_or_default();
     let judged = Judged::of(settings, &policy, &[])?;
-    impact::assess(&from.ruleset, &to.ruleset, &differences, &mut changes, &[], &judged.judges(&policy));
+    let baseline = match (from.described.kind, sides.repository()) {
+        (SideKind::Baseline, Some(repository)) => repository.baseline(&settings.host)?,
+        _ => None,
+    };
+    let (before, after) = (&from.ruleset, &to.ruleset);
+    let pair = Pair { before, after, differences: &differences, baseline: baseline.as_ref() };
+    impact::assess(pair, &mut changes, &[], &judged.judges(&policy));
     let gaps = [from.gaps, to.gaps].concat();
     Ok(DiffResult {
         schema: "fwdrift.diff/1".to_owned(),

@@ -8,7 +8,7 @@
 use super::PipelineError;
 use super::context::{self, Context};
 use super::history::{self, Trail};
-use super::impact;
+use super::impact::{self, Pair};
 use super::last::{keep_names, known};
 use super::look::{self, attribute_new, beside_digest, blinding, open_netns, result_of, review_id};
 use super::place::Judged;
@@ -19,7 +19,7 @@ use crate::collect::{self, Followed, Glance};
 use crate::compare::{self, Comparison, Known, Texts};
 use crate::config::Settings;
 use crate::decode;
-use crate::ledger::{BaselineId, Repository};
+use crate::ledger::{Baseline, BaselineId, Repository};
 use crate::model::{
     Backend, BaselineRef, Change, CheckResult, Gap, Item, Outline, Ruleset, SettingsList, Summary, TableKey,
 };
@@ -182,8 +182,10 @@ impl Sight<'_> {
         let mut approved = outline_with(outline, &bodies, &shared.other_elements);
         let Some(approved) = approved.as_mut() else { return Ok(None) };
         let tree = self.id.tree.clone();
-        let whole = || -> Result<Option<Ruleset>, PipelineError> {
-            Ok(cache.stored(&tree, &live.interfaces, files)?.and_then(Stored::into_ruleset))
+        let whole = || -> Result<_, PipelineError> {
+            let stored = cache.stored(&tree, &live.interfaces, files)?;
+            let baseline = repository.baseline(&self.settings.host)?;
+            Ok(stored.and_then(Stored::into_ruleset).zip(baseline))
         };
         self.differing(cache, approved, &bodies, &live, whole)
     }
@@ -194,7 +196,7 @@ impl Sight<'_> {
         approved: &mut Ruleset,
         bodies: &Bodies,
         live: &Ruleset,
-        whole: impl FnOnce() -> Result<Option<Ruleset>, PipelineError>,
+        whole: impl FnOnce() -> Result<Option<(Ruleset, Baseline)>, PipelineError>,
     ) -> Result<Option<Glanced>, PipelineError> {
         let known = known(Some(&self.memory)).with(cache.alike());
         let Some(found) = compared(approved, bodies, live, &known)? else { return Ok(None) };
@@ -207,11 +209,17 @@ impl Sight<'_> {
         let same = self.judged.is_of(Some(&self.memory));
         if !same || !impact::remembered(&mut changes, &self.memory.open) {
             // Outline and reading leave out what both have: what is approved, with all differences made in it, is live.
-            let Some(approved) = whole()? else { return Ok(None) };
+            let Some((approved, baseline)) = whole()? else { return Ok(None) };
             let live = compare::apply(&approved, live, &differences, |_| true);
             let judges = self.judged.judges(&self.policy);
             let open = if same { &self.memory.open[..] } else { &[] };
-            impact::assess(&approved, &live, &differences, &mut changes, open, &judges);
+            let pair = Pair {
+                before: &approved,
+                after: &live,
+                differences: &differences,
+                baseline: Some(&baseline),
+            };
+            impact::assess(pair, &mut changes, open, &judges);
         }
         self.gaps.extend(trail.gaps());
         let review_id = review_id(&self.id.tree, &changes, &differences, approved, live);

@@ -4,12 +4,14 @@
 //! change's `impact`. What cannot be computed says so in `impact_incomplete`, and is never "no effect".
 
 use super::flows::wanted;
+use super::lines::Lines;
 use super::place::Place;
 use crate::baseline;
 use crate::compare::Difference;
 use crate::decode;
+use crate::ledger::Baseline;
 use crate::model::{
-    Backend, Change, Decider, Effect, Family, Files, Item, Provenance, Ruleset, TableKey, Text,
+    Backend, BaselineLine, Change, Decider, Effect, Family, Files, Item, Provenance, Ruleset, TableKey, Text,
 };
 use crate::normalise::normalise;
 use crate::policy::{Policy, severity};
@@ -33,18 +35,21 @@ pub(super) struct Judges<'a> {
     pub(super) place: &'a Place,
 }
 
-/// Fills the changes' `impact` and `severity`. `changes` begins with those of `differences`, in their order.
-pub(super) fn assess(
-    before: &Ruleset,
-    after: &Ruleset,
-    differences: &[Difference],
-    changes: &mut [Change],
-    open: &[Change],
-    judges: &Judges<'_>,
-) {
+/// What is compared.
+#[derive(Clone, Copy)]
+pub(super) struct Pair<'a> {
+    pub(super) before: &'a Ruleset,
+    pub(super) after: &'a Ruleset,
+    pub(super) differences: &'a [Difference],
+    /// What `before` was made of, if that is what is approved.
+    pub(super) baseline: Option<&'a Baseline>,
+}
+
+/// Fills the changes' `impact` and `severity`. `changes` begins with those of the differences, in their order.
+pub(super) fn assess(pair: Pair<'_>, changes: &mut [Change], open: &[Change], judges: &Judges<'_>) {
     let known = if changes.len() > TOGETHER { keep_known(changes, open) } else { BTreeSet::new() };
-    fill(before, after, differences, changes, &known, judges);
-    let counted = differences.len().min(changes.len());
+    fill(pair, changes, &known, judges);
+    let counted = pair.differences.len().min(changes.len());
     let Judges { policy, .. } = judges;
     for change in &mut changes[..counted] {
         let effects = change.impact.as_deref();
@@ -56,14 +61,8 @@ pub(super) fn assess(
     }
 }
 
-fn fill(
-    before: &Ruleset,
-    after: &Ruleset,
-    differences: &[Difference],
-    changes: &mut [Change],
-    known: &BTreeSet<usize>,
-    judges: &Judges<'_>,
-) {
+fn fill(pair: Pair<'_>, changes: &mut [Change], known: &BTreeSet<usize>, judges: &Judges<'_>) {
+    let Pair { before, after, differences, baseline } = pair;
     let counted = differences.len().min(changes.len());
     let asked = |at: &usize| !known.contains(at);
     for at in (0..counted).filter(asked) {
@@ -93,10 +92,11 @@ fn fill(
         with_texts_of(before, was, known_texts(differences, changes, |one| (&one.0.before, &one.1.before))),
         with_texts_of(after, now, known_texts(differences, changes, |one| (&one.0.after, &one.1.after))),
     ];
+    let lines = baseline.filter(|_| !found.is_empty()).map(|baseline| Lines::new(baseline, before));
     let first = news.iter().copied().find(|at| changes[*at].impact.is_some());
     for one in &found {
         let Some(at) = one.difference.filter(|at| *at < counted).or(first) else { continue };
-        let effect = told(one, &texts, changes, differences);
+        let effect = told(one, &texts, changes, differences, lines.as_ref());
         changes[at].impact.get_or_insert_default().push(effect);
     }
     if incomplete.is_empty() {
@@ -286,6 +286,12 @@ pub(super) fn decider(
         chain: of.chain.to_string(),
         position: of.rule.map(|place| place + 1),
         text,
+        baseline: match &provenance {
+            Some(Provenance::Approved { path, line, .. }) => {
+                Some(BaselineLine { path: path.clone(), line: *line })
+            }
+            Some(Provenance::Drift { .. }) | None => None,
+        },
         provenance,
     }
 }
@@ -296,10 +302,17 @@ fn told(
     texts: &[BTreeMap<Item, Text>; 2],
     changes: &[Change],
     differences: &[Difference],
+    lines: Option<&Lines>,
 ) -> Effect {
     let mut effect = found.effect.clone();
-    effect.was = found.was.as_ref().map(|of| decider(of, &texts[0], None));
-    effect.now = found.now.as_ref().map(|of| decider(of, &texts[1], drift_of(of, changes, differences)));
+    effect.was = found
+        .was
+        .as_ref()
+        .map(|of| Decider { baseline: lines.and_then(|lines| lines.of(of)), ..decider(of, &texts[0], None) });
+    effect.now = found.now.as_ref().map(|of| Decider {
+        baseline: lines.and_then(|lines| lines.of_live(of, differences)),
+        ..decider(of, &texts[1], drift_of(of, changes, differences))
+    });
     effect.statement = sentence(&effect, &found.phrase);
     effect
 }
@@ -331,10 +344,12 @@ fn sentence(effect: &Effect, phrase: &str) -> String {
             "reject" => "rejected",
             _ => "taken",
         };
+        let line = decider.baseline.as_ref().map(|at| format!(" (baseline line {})", at.line));
+        let line = line.unwrap_or_default();
         match (&decider.text, decider.position) {
-            (Some(text), Some(_)) => format!("{done} by \"{text}\""),
-            (Some(text), None) => format!("{done} by {text} of chain {}", decider.chain),
-            (None, Some(place)) => format!("{done} by rule {place} of chain {}", decider.chain),
+            (Some(text), Some(_)) => format!("{done} by \"{text}\"{line}"),
+            (Some(text), None) => format!("{done} by {text} of chain {}{line}", decider.chain),
+            (None, Some(place)) => format!("{done} by rule {place} of chain {}{line}", decider.chain),
             (None, None) => done.to_owned(),
         }
     };

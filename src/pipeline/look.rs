@@ -7,7 +7,7 @@ use super::PipelineError;
 use super::context::{self, Context};
 use super::flows;
 use super::history::{self, Trail};
-use super::impact;
+use super::impact::{self, Pair};
 use super::last::{keep_names, known, remembered};
 use super::passing::Effects;
 use super::place::Judged;
@@ -190,7 +190,13 @@ impl Reading {
         if trail.effects() == Effects::Later {
             impact::put_off(&mut changes, open);
         } else if !impact::remembered(&mut changes, open) {
-            impact::assess(&approved, &live, &differences, &mut changes, open, &judged.judges(&policy));
+            let pair = Pair {
+                before: &approved,
+                after: &live,
+                differences: &differences,
+                baseline: Some(&baseline),
+            };
+            impact::assess(pair, &mut changes, open, &judged.judges(&policy));
         }
         let provenances = || Provenances::of_look(repository, &baseline, &approved, &differences, &changes);
         let flows = flows::outcomes(&live, &policy.flows, &judged.place, provenances);

@@ -2,15 +2,15 @@
 //! only. Where that cannot be told, nothing is said.
 
 use super::last::{known, remembered};
+use super::lines::Lines;
 use super::sides::Sides;
 use super::words::compared;
-use crate::baseline::{self, Access, Cache, Located};
+use crate::baseline::{Access, Cache};
 use crate::compare::{Difference, Known};
 use crate::config::Settings;
 use crate::ledger::{Baseline, Repository};
-use crate::model::{Author, Change, Files, Item, Name, Provenance, Ruleset, SideKind, SideRef, TableKey};
+use crate::model::{Author, BaselineLine, Change, Provenance, Ruleset, SideKind, SideRef};
 use crate::traffic::effects::DeciderRef;
-use std::collections::BTreeMap;
 
 /// Answers for the rules of one side.
 pub(super) enum Provenances<'s> {
@@ -22,13 +22,11 @@ pub(super) enum Provenances<'s> {
     Live(Box<Live<'s>>),
 }
 
-/// Approved files, and how many rules each chain has.
+/// Approved files.
 pub(super) struct Approved<'s> {
     repository: &'s Repository,
     commit: String,
-    directory: String,
-    files: Files,
-    counts: BTreeMap<(TableKey, Name), usize>,
+    lines: Lines,
 }
 
 /// The live state beside what is approved.
@@ -46,7 +44,7 @@ impl<'s> Provenances<'s> {
         let found = repository.baseline(&settings.host).ok().flatten();
         let Some(baseline) = found else { return Self::Unknown };
         match side.kind {
-            SideKind::Baseline => Self::Approved(Approved::new(repository, baseline, ruleset)),
+            SideKind::Baseline => Self::Approved(Approved::new(repository, &baseline, ruleset)),
             SideKind::Live => {
                 let memory = remembered(repository, &settings.host).ok().flatten();
                 let cache = Cache::new(repository.cache_dir(), Access::Read);
@@ -54,7 +52,7 @@ impl<'s> Provenances<'s> {
                 let Ok(approved) = approved else { return Self::Unknown };
                 let known = memory.as_ref().map_or_else(Known::default, |memory| known(Some(memory)));
                 let Ok(found) = compared(&approved, ruleset, &known) else { return Self::Unknown };
-                let approved = Approved::new(repository, baseline, &approved);
+                let approved = Approved::new(repository, &baseline, &approved);
                 let changes = memory.map_or_else(Vec::new, |memory| memory.open);
                 Self::Live(Box::new(Live { approved, differences: found.differences, changes }))
             }
@@ -72,7 +70,7 @@ impl<'s> Provenances<'s> {
         differences: &[Difference],
         changes: &[Change],
     ) -> Self {
-        let approved = Approved::new(repository, baseline.clone(), approved);
+        let approved = Approved::new(repository, baseline, approved);
         Self::Live(Box::new(Live { approved, differences: differences.to_vec(), changes: changes.to_vec() }))
     }
 
@@ -80,28 +78,20 @@ impl<'s> Provenances<'s> {
     pub(super) fn of_rule(&self, of: &DeciderRef) -> Option<Provenance> {
         match self {
             Self::Unknown => None,
-            Self::Approved(approved) => approved.of(&of.table, &of.chain, of.rule),
+            Self::Approved(approved) => approved.of(approved.lines.of(of)?),
             Self::Live(live) => live.of(of),
         }
     }
 }
 
 impl<'s> Approved<'s> {
-    fn new(repository: &'s Repository, baseline: Baseline, ruleset: &Ruleset) -> Self {
-        let mut counts = BTreeMap::new();
-        for (key, table) in &ruleset.tables {
-            counts.extend(
-                table.chains.iter().map(|(name, chain)| ((key.clone(), name.clone()), chain.rules.len())),
-            );
-        }
-        let Baseline { commit, path: directory, files, .. } = baseline;
-        Self { repository, commit, directory, files, counts }
+    fn new(repository: &'s Repository, baseline: &Baseline, ruleset: &Ruleset) -> Self {
+        let (commit, lines) = (baseline.commit.clone(), Lines::new(baseline, ruleset));
+        Self { repository, commit, lines }
     }
 
-    fn of(&self, table: &TableKey, chain: &Name, place: Option<usize>) -> Option<Provenance> {
-        let count = *self.counts.get(&(table.clone(), chain.clone()))?;
-        let Located { path, line } = baseline::locate(&self.files, table, chain, place, count)?;
-        let (line, path) = (line?, format!("{}/{path}", self.directory));
+    fn of(&self, at: BaselineLine) -> Option<Provenance> {
+        let BaselineLine { path, line } = at;
         let blamed = self.repository.blame(&self.commit, &path, &[line]).ok()?.into_iter().next()??;
         Some(Provenance::Approved { by: blamed.by, time: blamed.time, commit: blamed.commit, path, line })
     }
@@ -109,37 +99,14 @@ impl<'s> Approved<'s> {
 
 impl Live<'_> {
     fn of(&self, of: &DeciderRef) -> Option<Provenance> {
-        if let Some(difference) = self
-            .differences
-            .iter()
-            .find(|difference| difference.after.as_ref().is_some_and(|item| of.is_in(item)))
-        {
-            let id = difference.change.id.clone();
-            let open = self.changes.iter().find(|open| open.id == id);
-            let author = open.map_or_else(Author::default, |open| open.author.clone());
-            let time = open.and_then(|open| open.time);
-            return Some(Provenance::Drift { id, author: Box::new(author), time });
-        }
-        let place = match of.rule {
-            Some(place) => Some(self.approved_place(of, place)?),
-            None => None,
+        let is_new = |difference: &&Difference| difference.after.as_ref().is_some_and(|item| of.is_in(item));
+        let Some(difference) = self.differences.iter().find(is_new) else {
+            return self.approved.of(self.approved.lines.of_live(of, &self.differences)?);
         };
-        self.approved.of(&of.table, &of.chain, place)
-    }
-
-    /// Where a rule that did not change stands in the approved chain: such rules keep their order.
-    fn approved_place(&self, of: &DeciderRef, place: usize) -> Option<usize> {
-        let places = |side: fn(&Difference) -> &Option<Item>| -> Vec<usize> {
-            let of_chain = self.differences.iter().filter_map(|difference| match side(difference) {
-                Some(Item::Rule(key, chain, place)) if *key == of.table && *chain == of.chain => Some(*place),
-                _ => None,
-            });
-            of_chain.collect()
-        };
-        let (changed, gone) =
-            (places(|difference| &difference.after), places(|difference| &difference.before));
-        let number = (0..place).filter(|at| !changed.contains(at)).count();
-        let count = *self.approved.counts.get(&(of.table.clone(), of.chain.clone()))?;
-        (0..count).filter(|at| !gone.contains(at)).nth(number)
+        let id = difference.change.id.clone();
+        let open = self.changes.iter().find(|open| open.id == id);
+        let author = open.map_or_else(Author::default, |open| open.author.clone());
+        let time = open.and_then(|open| open.time);
+        Some(Provenance::Drift { id, author: Box::new(author), time })
     }
 }

@@ -156,18 +156,23 @@ pub(super) fn done(decider: &Decider) -> String {
     }
 }
 
-/// `by "tcp dport 3306 accept" (rule 14)`, with the chain if it is another one than the change's;
-/// `by policy drop of inet filter input`.
+/// `by "tcp dport 3306 accept" (rule 14, baseline line 21)`, with the chain if it is another one than the change's;
+/// `by policy drop of inet filter input (baseline line 7)`.
 pub(super) fn by(decider: &Decider, change: Option<&Change>) -> String {
     let chain = format!("{} {}", terminal(&decider.table), terminal(&decider.chain));
     let is_same = change.is_some_and(|change| {
         change.chain.as_deref() == Some(&decider.chain) && change.table_path() == decider.table
     });
     let of = if is_same { String::new() } else { format!(" of {chain}") };
+    let line = decider.baseline.as_ref().map(|at| format!("baseline line {}", at.line));
+    let beside = line.as_ref().map(|line| format!(" ({line})")).unwrap_or_default();
     match (decider.position, &decider.text) {
-        (Some(position), Some(text)) => format!("by \"{}\" (rule {position}{of})", terminal(text.trim())),
-        (Some(position), None) => format!("by rule {position}{of}"),
-        (None, Some(text)) => format!("by {} of {chain}", terminal(text.trim())),
+        (Some(position), Some(text)) => {
+            let line = line.map(|line| format!(", {line}")).unwrap_or_default();
+            format!("by \"{}\" (rule {position}{of}{line})", terminal(text.trim()))
+        }
+        (Some(position), None) => format!("by rule {position}{of}{beside}"),
+        (None, Some(text)) => format!("by {} of {chain}{beside}", terminal(text.trim())),
         (None, None) => format!("by {chain}"),
     }
 }

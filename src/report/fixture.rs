@@ -91,6 +91,7 @@ pub(super) fn decider(verdict: &str, position: Option<usize>, text: &str) -> Dec
         chain: "input".into(),
         position,
         text: Some(text.into()),
+        baseline: None,
         provenance: None,
     }
 }

@@ -77,7 +77,7 @@ fn the_rule_of_the_outage_says_what_it_cut_and_what_accepted_it_before() {
     assert_eq!(
         first["statement"],
         "cut  tcp 10.0.1.0/24 → any:3306, new connections, at input; was accepted by \"ip saddr 10.0.1.0/24 tcp \
-         dport 3306 accept comment \"web to db\"\", now dropped by \"tcp dport 3306 drop comment \"routine security \
+         dport 3306 accept comment \"web to db\"\" (baseline line 11), now dropped by \"tcp dport 3306 drop comment \"routine security \
          update\"\""
     );
     assert_eq!(
@@ -89,12 +89,53 @@ fn the_rule_of_the_outage_says_what_it_cut_and_what_accepted_it_before() {
     assert_eq!(first["sample"]["src"], "10.0.1.10");
     assert_eq!((&first["was"]["verdict"], &first["was"]["position"]), (&"accept".into(), &3.into()));
     assert_eq!((&first["now"]["verdict"], &first["now"]["position"]), (&"drop".into(), &1.into()));
+    let at = &first["was"]["baseline"];
+    assert_eq!(*at, serde_json::json!({ "path": "baselines/db-01/nft/inet-filter.nft", "line": 11 }));
+    let approved = host.git(&["show", &format!("main:{}", at["path"].as_str().unwrap())]);
+    assert!(approved.lines().nth(10).unwrap().contains("web to db"), "{approved}");
+    assert!(host.run(&["check"]).ended(1).contains("(rule 3, baseline line 11), now dropped by this rule"));
     assert_eq!(first["now"]["provenance"]["id"], change["id"]);
+    assert_eq!(first["now"]["baseline"], Value::Null);
     assert_eq!(first["conditions"], serde_json::json!([]));
     assert_eq!(change["severity"], "medium");
     // The answers of connections that exist are cut as well, for both families: one statement.
     assert_eq!(change["impact"][1]["family"], "inet");
     assert_eq!(change["impact"].as_array().unwrap().len(), 2, "{:#?}", statements(change));
+}
+
+/// Deletes the input chain's rule whose text ends so.
+fn remove(host: &Host, rule: &str) {
+    let handle = format!("nft -a list chain inet filter input | sed -n 's/.*{rule} # handle //p'");
+    host.sh(&format!("nft delete rule inet filter input handle $({handle})"));
+}
+
+#[test]
+fn approved_rules_that_moved_down_have_their_line_in_the_baseline() {
+    let host = Host::new(RULES);
+    host.nft("insert rule inet filter input tcp dport 9 counter");
+    remove(&host, "dport 22 accept");
+    let cut = |host: &Host| {
+        let changes = host.changes();
+        let of = changes.iter().find(|change| change["kind"] == "removed").unwrap();
+        of["impact"][0].clone()
+    };
+    let first = cut(&host);
+    assert_eq!((&first["was"]["baseline"]["line"], &first["was"]["position"]), (&10.into(), &2.into()));
+    // A policy is where its chain is.
+    assert_eq!(first["now"]["text"], "policy drop");
+    assert_eq!(first["now"]["baseline"]["line"], 7);
+    // A live rule that stays has another place by now, and its line all the same.
+    host.nft("add rule inet filter input tcp dport 22 reject comment \"last\"");
+    host.run(&["approve", "-m", "moved"]).ended(0);
+    host.nft("insert rule inet filter input tcp dport 9 counter");
+    remove(&host, "comment \"web to db\"");
+    host.nft("insert rule inet filter input tcp dport 22 accept");
+    let changes = host.changes();
+    let opened = changes.iter().find(|change| change["impact"][0]["effect"] == "opened").unwrap();
+    let was = &opened["impact"][0]["was"];
+    let approved = host.git(&["show", "main:baselines/db-01/nft/inet-filter.nft"]);
+    let line = was["baseline"]["line"].as_u64().unwrap_or_else(|| panic!("{opened}"));
+    assert!(approved.lines().nth(line as usize - 1).unwrap().contains("\"last\""), "{approved}\n{was}");
 }
 
 #[test]

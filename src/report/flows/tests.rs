@@ -235,6 +235,7 @@ fn hostile_text_neither_acts_in_a_terminal_nor_becomes_an_element() {
         chain: evil.into(),
         position: Some(1),
         text: Some(evil.into()),
+        baseline: None,
         provenance: Some(provenance),
     };
     let broken = FlowOutcome {
