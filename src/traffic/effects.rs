@@ -8,7 +8,7 @@ mod touched;
 
 use super::bdd::{Exhausted, Node};
 use super::flows::Wanted;
-use super::lower::{self, Common};
+use super::lower::{self, Common, Outside};
 use super::program::{ChainId, Program, Step};
 use super::space::{Key, Kind, NamePattern, Side, Space};
 use super::walk::{Fate, Layer, Outcome, Path, Piece, WalkError, Walker, Way};
@@ -258,7 +258,9 @@ fn of_kind(kind: Kind, question: &Question<'_>, answer: &mut Answer) -> Result<(
     for name in after.interfaces.values() {
         space.ask_interface(&NamePattern::exact(name));
     }
-    let mut common = Common::default();
+    let concerned = |at: &usize| asked(*at) && touched::concerns(kind, &differences[*at], before, after);
+    let concerned = (0..differences.len()).filter(concerned).map(|at| &differences[at]);
+    let mut common = Common::about(Outside::of(kind, before, after, concerned));
     let old = lower::lower(before, None, &mut space, &mut common);
     let new = lower::lower(after, Some(before), &mut space, &mut common);
     let mut walker = Walker::new(&mut space, budget.nodes);

@@ -10,6 +10,7 @@ mod compare;
 pub mod coverage;
 mod load;
 mod machine;
+mod outside;
 mod rule;
 mod sets;
 mod stateful;
@@ -17,9 +18,11 @@ mod xt;
 
 use super::program::{BaseChain, Chain, ChainId, ChainKind, Hook, Program, Rule, Step};
 use super::space::{Kind, NamePattern, Space};
+use super::test::Test;
 use crate::model::{self, Backend, Digest, Family, Name, Ruleset, Table, TableKey};
 use crate::netlink::nft::{chain, table};
 use crate::netlink::{Attr, Attrs};
+pub use outside::Outside;
 use rule::{Lowering, Sharing};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -46,9 +49,19 @@ pub fn meets(kind: Kind, family: Family) -> bool {
 pub struct Common {
     ids: HashMap<(TableKey, Name), ChainId>,
     rules: HashMap<(ChainId, Digest), (Arc<Rule>, Sharing)>,
+    /// Rules about other packets than these are left out.
+    outside: Option<Outside>,
+    /// What stands for these.
+    never: Arc<Rule>,
 }
 
 impl Common {
+    /// For a question that is only about some packets.
+    pub fn about(outside: Option<Outside>) -> Self {
+        let never = Arc::new(Rule { steps: vec![Step::Test(Test::never())] });
+        Self { outside, never, ..Self::default() }
+    }
+
     /// The number of a chain, in both rulesets.
     pub fn id(&mut self, table: &TableKey, chain: &Name) -> ChainId {
         let next = self.ids.len();

@@ -6,7 +6,7 @@ use crate::sampling::{Dice, Wanted};
 use crate::saved::saved;
 use std::fmt::Write as _;
 
-const INTERFACES: [&str; 4] = ["eth0", "eth1", "wan0", "wlan0"];
+pub const INTERFACES: [&str; 4] = ["eth0", "eth1", "wan0", "wlan0"];
 
 #[test]
 fn generated_rulesets_do_to_packets_what_the_kernel_does() {
@@ -67,7 +67,7 @@ fn of_iptables(budget: usize) -> Tally {
 }
 
 /// Loads a ruleset without the rules that its program refuses: not all that is generated makes sense together.
-fn loaded(mut rules: String, mut load: impl FnMut(&str) -> Result<(), String>) -> String {
+pub fn loaded(mut rules: String, mut load: impl FnMut(&str) -> Result<(), String>) -> String {
     for _ in 0..40 {
         let Err(error) = load(&rules) else { return rules };
         let refused = lines(&error);
@@ -116,7 +116,7 @@ impl Family {
 }
 
 /// A ruleset of one to three tables.
-fn ruleset(dice: &mut Dice) -> String {
+pub fn ruleset(dice: &mut Dice) -> String {
     let mut out = String::new();
     let mut priority = 0;
     for number in 0..1 + dice.below(3) {

@@ -12,6 +12,7 @@ mod generated;
 mod kernel;
 mod naive;
 mod open;
+mod outside;
 mod sampling;
 mod saved;
 mod second;

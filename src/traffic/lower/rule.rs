@@ -76,6 +76,10 @@ impl Making<'_> {
 impl Lowering<'_> {
     /// A rule, taken from the other ruleset if that has the same and it means the same.
     pub(super) fn shared(&mut self, chain: ChainId, rule: &model::Rule, same_sets: bool) -> Arc<Rule> {
+        let Common { outside, never, .. } = &*self.common;
+        if outside.as_ref().is_some_and(|outside| outside.excludes(self.key.family, &rule.attrs)) {
+            return Arc::clone(never);
+        }
         let at = (chain, rule.digest);
         if let Some((known, sharing)) = self.common.rules.get(&at)
             && (*sharing == Sharing::Always || same_sets)
