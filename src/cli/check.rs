@@ -47,7 +47,7 @@ pub fn run(settings: &Settings, args: &Args, output: &mut Output) -> anyhow::Res
         false => pipeline::check(&settings.looking_in_full(args.full))?,
         true => {
             let mut looked = pipeline::look(settings)?;
-            looked.result.boot = Some(pipeline::next_boot(&looked, &args.root.boot_root)?);
+            looked.result.boot = Some(pipeline::next_boot(settings, &looked, &args.root.boot_root)?);
             looked.result
         }
     };

@@ -1,17 +1,22 @@
 //! `check --boot`: what the next boot would bring, beside the live state and the approved one. Reads only.
 
 use super::PipelineError;
+use super::impact::{self, Pair};
 use super::look::{Checked, stand_in};
+use super::place::Judged;
 use super::words::compared;
 use crate::boot;
 use crate::compare::{Difference, Known};
+use crate::config::Settings;
 use crate::model::{
-    Approves, Backend, BootChange, BootResult, BootState, ChangeKind, Gap, Item, TableKey, Verdict,
+    Approves, Backend, BootChange, BootResult, BootState, Change, ChangeKind, Gap, Item, Ruleset, TableKey,
+    Verdict,
 };
+use crate::policy;
 use std::path::Path;
 
 /// Compares the boot state with the live and the approved one of a look.
-pub fn next_boot(checked: &Checked, root: &Path) -> Result<BootResult, PipelineError> {
+pub fn next_boot(settings: &Settings, checked: &Checked, root: &Path) -> Result<BootResult, PipelineError> {
     let (mut live, mut approved) = (checked.live().clone(), checked.approved().clone());
     for backend in [Backend::Sysctl, Backend::Bpf] {
         live.tables.remove(&TableKey::of_all(backend));
@@ -25,8 +30,14 @@ pub fn next_boot(checked: &Checked, root: &Path) -> Result<BootResult, PipelineE
     let drift = compared(&approved, &live, &none)?.differences;
     let at_boot = compared(&approved, &boot, &none)?.differences;
     let differences = compared(&boot, &live, &none)?.differences;
+    let effects = effects(settings, checked, (&live, &boot), &differences)?;
     let sides = Sides { drift: &drift, at_boot: &at_boot };
-    let changes = differences.into_iter().map(|difference| sides.judge(difference)).collect();
+    let judged = differences.into_iter().zip(effects).map(|(difference, of)| {
+        let Change { impact, impact_incomplete, severity, .. } = of;
+        let change = Change { impact, impact_incomplete, severity, ..difference.change.clone() };
+        sides.judge(Difference { change, ..difference })
+    });
+    let changes = judged.collect();
     Ok(BootResult {
         verdict: verdict(&at_boot, &found.gaps),
         changes,
@@ -34,6 +45,37 @@ pub fn next_boot(checked: &Checked, root: &Path) -> Result<BootResult, PipelineE
         gaps: found.gaps,
         providers: found.providers,
     })
+}
+
+/// What booting does to traffic: the changes from what is live to what the boot loads, which is the other way round.
+fn effects(
+    settings: &Settings,
+    checked: &Checked,
+    (live, boot): (&Ruleset, &Ruleset),
+    differences: &[Difference],
+) -> Result<Vec<Change>, PipelineError> {
+    let turned: Vec<Difference> = differences.iter().map(turned).collect();
+    let mut changes: Vec<Change> = turned.iter().map(|difference| difference.change.clone()).collect();
+    let bytes = checked.policy();
+    let policy = policy::parse(bytes)?;
+    let judged = Judged::of(settings, &policy, bytes)?;
+    let pair = Pair { before: live, after: boot, differences: &turned, baseline: None };
+    impact::assess(pair, &mut changes, &[], &judged.judges(&policy));
+    // Who wrote the files is not known, and what they hold may be approved.
+    let effects = changes.iter_mut().flat_map(|change| change.impact.iter_mut().flatten());
+    effects.filter_map(|effect| effect.now.as_mut()).for_each(|decider| decider.provenance = None);
+    Ok(changes)
+}
+
+fn turned(difference: &Difference) -> Difference {
+    let Difference { before, after, change } = difference.clone();
+    let kind = match change.kind {
+        ChangeKind::Added => ChangeKind::Removed,
+        ChangeKind::Removed => ChangeKind::Added,
+        same @ (ChangeKind::Modified | ChangeKind::Moved) => same,
+    };
+    let change = Change { kind, before: change.after.clone(), after: change.before.clone(), ..change };
+    Difference { before: after, after: before, change }
 }
 
 fn verdict(differences: &[Difference], gaps: &[Gap]) -> Verdict {

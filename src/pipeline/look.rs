@@ -63,6 +63,11 @@ impl Checked {
     pub fn approved(&self) -> &Ruleset {
         &self.reading.approved
     }
+
+    /// `fwdrift.toml` on `main`.
+    pub(super) fn policy(&self) -> &[u8] {
+        &self.reading.baseline.policy
+    }
 }
 
 /// Both rulesets of one look, read and loaded.

@@ -92,6 +92,12 @@ fn a_live_rule_that_was_never_saved_would_be_lost() {
     let boot = check_boot(&host, 1);
     assert_eq!((&boot["verdict"], told(&boot)), (&"in_sync".into(), vec![format!("not_saved boot {rule}")]));
     assert!(text(&host, 1).contains("would lose (live only: neither approved nor saved)"));
+    // What booting does, seen from the live state.
+    let effect = &boot["changes"][0]["impact"][0];
+    let (statement, was) = (effect["statement"].as_str().unwrap(), &effect["was"]["text"]);
+    assert!(statement.starts_with("cut  tcp any → any:5432, new connections"), "{statement}");
+    assert_eq!((was, &effect["now"]["text"]), (&"tcp dport 5432 accept".into(), &"policy drop".into()));
+    assert!(text(&host, 1).contains("cut     tcp any → any:5432"));
     // Approved: a boot would lose an approved rule.
     host.run(&["approve", "--yes", "-m", "the database"]).ended(0);
     host.run(&["check"]).ended(0);
@@ -114,6 +120,9 @@ fn a_saved_rule_that_was_never_loaded_would_come() {
     let rule = "removed rule inet filter/input: tcp dport 5432 accept -> -";
     assert_eq!((&boot["verdict"], told(&boot)), (&"drift".into(), vec![format!("not_loaded live {rule}")]));
     assert!(text(&host, 1).contains("would come (saved but never loaded, and not approved)"));
+    let effect = &boot["changes"][0]["impact"][0];
+    assert_eq!((&effect["effect"], &effect["now"]["provenance"]), (&"opened".into(), &Value::Null));
+    assert_eq!(boot["changes"][0]["severity"], "critical");
 }
 
 #[test]
