@@ -335,6 +335,7 @@ fn flow(to: [u8; 4], port: u128) -> Wanted {
         oif: Interfaces::OneOf(Vec::new()),
         path: Path::Input,
         expect: Expect::Allow,
+        within_limits: false,
     }
 }
 

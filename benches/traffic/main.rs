@@ -160,6 +160,7 @@ fn checked(ruleset: &Ruleset) -> impl Fn() -> String + '_ {
             oif: Interfaces::OneOf(Vec::new()),
             path: Path::Input,
             expect: Expect::Allow,
+            within_limits: false,
         })
         .collect();
     move || {

@@ -122,6 +122,7 @@ pub(super) fn wanted(flow: &Flow, place: &Place) -> Wanted {
         oif: names(&flow.interfaces_out),
         path,
         expect: flow.expect,
+        within_limits: flow.within_limits,
     }
 }
 

@@ -132,6 +132,7 @@ fn asked(question: &PacketQuestion, place: &Place) -> Asked {
         oif: name(&question.oif),
         age: Age::Given(question.state, question.direction),
         path,
+        within_limits: false,
     }
 }
 

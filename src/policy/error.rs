@@ -77,9 +77,9 @@ impl PolicyError {
 
 /// All that the file may hold.
 const KEYS: &str = "`[sysctl]` has the keys `also` and `ignore`; `[groups]` has names, each with a list of addresses; \
-    `[[flow]]` has `name`, `from`, `to`, `proto`, `port`, `interfaces`, `hook`, `expect`, `owner`, `ticket`, `severity`; \
-    `[severity]` has `management_ports`, `opened_to_world`, `management_port`, `flow_cut`, `policy_flip`, `flush`, \
-    `opened`, `cut`, `no_effect`, `unknown`";
+    `[[flow]]` has `name`, `from`, `to`, `proto`, `port`, `interfaces`, `hook`, `expect`, `within_limits`, \
+    `owner`, `ticket`, `severity`; `[severity]` has `management_ports`, `opened_to_world`, `management_port`, `flow_cut`, \
+    `policy_flip`, `flush`, `opened`, `cut`, `no_effect`, `unknown`";
 
 /// Where a value stands.
 #[derive(Clone, Copy, Debug)]

@@ -31,6 +31,8 @@ pub struct Flow {
     pub hook: Option<FlowHook>,
     /// Whether it is to get through.
     pub expect: Expect,
+    /// Whether only packets are meant that exceed no rate limit, quota or number of connections.
+    pub within_limits: bool,
     /// Who needs it.
     pub owner: Option<String>,
     /// Where that is written.
@@ -160,6 +162,7 @@ fn flow(raw: &raw::Flow, groups: &mut Groups<'_>, lines: Lines<'_>) -> Result<Fl
         interfaces_out: names(out, "interfaces.out")?,
         hook: raw.hook.as_ref().map(hook).transpose()?,
         expect: raw.expect.as_ref().map(expect).transpose()?.unwrap_or(Expect::Allow),
+        within_limits: raw.within_limits,
         owner: raw.owner.clone(),
         ticket: raw.ticket.clone(),
         severity: raw.severity.as_ref().map(level).transpose()?,

@@ -39,6 +39,8 @@ pub(super) struct Flow {
     pub(super) interfaces: Option<Interfaces>,
     pub(super) hook: Option<Spanned<String>>,
     pub(super) expect: Option<Spanned<String>>,
+    #[serde(default)]
+    pub(super) within_limits: bool,
     pub(super) owner: Option<String>,
     pub(super) ticket: Option<String>,
     pub(super) severity: Option<Spanned<String>>,

@@ -36,6 +36,8 @@ pub struct Wanted {
     pub path: Path,
     /// Allow or deny.
     pub expect: Expect,
+    /// Whether only packets are meant that exceed no rate, quota or count.
+    pub within_limits: bool,
 }
 
 impl Wanted {
@@ -58,6 +60,7 @@ impl Wanted {
             oif: self.oif.clone(),
             age: Age::First,
             path: self.path,
+            within_limits: self.within_limits,
         }
     }
 
@@ -79,6 +82,7 @@ impl Wanted {
             oif: request.iif,
             age: Age::Answer,
             path: self.path.back(),
+            within_limits: self.within_limits,
         }
     }
 }

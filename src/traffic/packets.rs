@@ -120,6 +120,8 @@ pub struct Asked {
     pub age: Age,
     /// The way through the host.
     pub path: Path,
+    /// Whether only packets are meant that exceed no rate, quota or count.
+    pub within_limits: bool,
 }
 
 const TCP: u128 = 6;
@@ -178,6 +180,9 @@ impl Walker<'_> {
         };
         if let Some(var) = self.space.state(state) {
             region = self.bdd.and_cube(region, &[(var, true)])?;
+        }
+        if asked.within_limits {
+            region = self.bdd.and_cube(region, &self.space.within_limits())?;
         }
         region = self.within(region, &Key::Direction, &single(u128::from(direction == Direction::Reply)))?;
         Ok(Some(self.usual(region, asked, state)?))

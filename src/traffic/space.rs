@@ -9,7 +9,7 @@ use super::bdd::boxes::Field;
 use super::bdd::{Bit, Var};
 use super::test::Test;
 use crate::model::Digest;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub mod asked;
 mod layout;
@@ -199,6 +199,8 @@ pub struct Space {
     patterns: BTreeSet<NamePattern>,
     /// Names of interfaces by their codes; made when first asked for. Code 0 is any other interface.
     atoms: Vec<NamePattern>,
+    /// The free variables of rates, quotas and counts, each with its value while nothing is exceeded.
+    limits: BTreeMap<Var, bool>,
     /// What large sets mean, by their content and by what is looked up: many rules ask for the same.
     lookups: HashMap<Digest, Test>,
 }
@@ -213,6 +215,7 @@ impl Space {
             next: 0,
             patterns: BTreeSet::new(),
             atoms: Vec::new(),
+            limits: BTreeMap::new(),
             lookups: HashMap::new(),
         };
         let address = kind.address_length().map_or(0, |length| 8 * length as u32);
@@ -290,6 +293,21 @@ impl Space {
             bits.extend(self.free(&more, (width - 128 * part).min(128)));
         }
         bits
+    }
+
+    /// As [`Self::free`], one bit that says whether a rate, a quota or a count is exceeded; `within` is its value while
+    /// it is not.
+    pub fn limit(&mut self, text: &str, within: bool) -> Vec<Bit> {
+        let bits = self.free(text, 1);
+        if let [Bit::Var(var)] = bits[..] {
+            self.limits.insert(var, within);
+        }
+        bits
+    }
+
+    /// What the variables of all limits are while none is exceeded.
+    pub fn within_limits(&self) -> Vec<(Var, bool)> {
+        self.limits.iter().map(|(var, within)| (*var, *within)).collect()
     }
 
     /// A lookup that has been made before, by a digest of all that it depends on.

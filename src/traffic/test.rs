@@ -146,6 +146,12 @@ impl Test {
         bit.first().map_or(Self::ALWAYS, |bit| Self::bit(*bit))
     }
 
+    /// A rate, a quota or a count decides; `within` is what it says while nothing is exceeded.
+    pub fn limit(space: &mut Space, text: &str, within: bool) -> Self {
+        let bit = space.limit(text, within);
+        bit.first().map_or(Self::ALWAYS, |bit| Self::bit(*bit))
+    }
+
     /// An interface has such a name.
     pub fn interface(space: &mut Space, side: Side, pattern: NamePattern) -> Self {
         space.ask_interface(&pattern);

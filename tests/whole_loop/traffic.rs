@@ -281,6 +281,38 @@ fn a_flow_that_depends_on_a_limit_is_inconclusive_and_junit_says_error() {
 }
 
 #[test]
+fn a_flow_within_limits_holds_behind_one_and_breaks_where_it_is_closed() {
+    let within = FLOWS.replace("proto = \"tcp\"\n", "proto = \"tcp\"\nwithin_limits = true\n");
+    let host = server(&within);
+    let is_holding = |rules: &str| {
+        let rules: Vec<String> =
+            rules.split("; ").map(|rule| format!("add rule inet filter input {rule}")).collect();
+        host.nft(&format!("flush chain inet filter input; {}", rules.join("; ")));
+        json(host.run(&["flows", "--format", "json"]))["flows"][0]["holds"].clone()
+    };
+    assert_eq!(is_holding("tcp dport 3306 limit rate 5/second accept"), true);
+    assert_eq!(is_holding("tcp dport 3306 limit rate over 5/second drop; tcp dport 3306 accept"), true);
+    assert_eq!(is_holding("tcp dport 3306 ct count over 20 reject; tcp dport 3306 accept"), true);
+    assert_eq!(is_holding("tcp dport 3306 limit rate 5/second drop; tcp dport 3306 accept"), false);
+    assert_eq!(
+        is_holding("tcp dport 3306 meta mark 7 accept; tcp dport 3306 limit rate 5/second log"),
+        false
+    );
+    assert_eq!(is_holding("meta skuid 7 tcp dport 3306 limit rate 5/second accept"), Value::Null);
+    host.nft("flush chain inet filter input");
+    for rules in [
+        "-A INPUT -p tcp --dport 3306 -m connlimit --connlimit-above 3 -j REJECT",
+        "-A INPUT -p tcp --dport 3306 -m hashlimit --hashlimit-above 9/sec --hashlimit-name x -j DROP",
+        "-A INPUT -p tcp --dport 3306 -m limit --limit 9/sec -j ACCEPT\n-A INPUT -j DROP",
+    ] {
+        host.nft("table inet filter { chain input { policy accept; }; }");
+        host.sh(&format!("printf '*filter\\n{rules}\\nCOMMIT\\n' | iptables-restore"));
+        let flow = &json(host.run(&["flows", "--format", "json"]))["flows"][0];
+        assert_eq!(flow["holds"], true, "{rules}: {flow:#}");
+    }
+}
+
+#[test]
 fn a_pipeline_without_a_repository_refuses_a_baseline_that_breaks_a_flow() {
     let host = server(FLOWS);
     let (policy, baseline) = (host.repo().join("fwdrift.toml"), host.repo().join("baselines/db-01"));

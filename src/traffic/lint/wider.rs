@@ -41,7 +41,7 @@ impl OfKind<'_, '_> {
             let (iif, oif) = (anywhere(request.iif.clone()), anywhere(request.oif.clone()));
             // Of ICMP, these are the type and the code; of ports it is not said which ones a client has.
             let sports = if request.dports.is_empty() { request.sports.clone() } else { Vec::new() };
-            let asked = Asked { sports, iif, oif, ..request };
+            let asked = Asked { sports, iif, oif, within_limits: false, ..request };
             let Some(region) = self.walker.region(&asked)? else { continue };
             // A flow says nothing of what `region` takes to be usual.
             let words = self.walker.space.words().iter().filter(|word| !is_said(&word.key));

@@ -30,7 +30,7 @@ impl Lowering<'_> {
         let text = format!("limit rate {rate}{bytes}/{unit}{burst} ({})", self.place(making));
         // The variable says that the rate is not exceeded; `over` asks for the opposite.
         let is_over = number(5).unwrap_or(0) & INVERTED != 0;
-        Some(making.test(Test::free(self.space, &text).inverted_if(is_over)))
+        Some(making.test(Test::limit(self.space, &text, true).inverted_if(is_over)))
     }
 
     /// `enum nft_quota_attributes`.
@@ -38,7 +38,7 @@ impl Lowering<'_> {
         let bytes = u64::from_be_bytes(data.find(1)?.payload.try_into().ok()?);
         let text = format!("quota {bytes} bytes ({})", self.place(making));
         let flags = data.find(2).and_then(|attr| attr.be32()).unwrap_or(0);
-        Some(making.test(Test::free(self.space, &text).inverted_if(flags & INVERTED != 0)))
+        Some(making.test(Test::limit(self.space, &text, true).inverted_if(flags & INVERTED != 0)))
     }
 
     /// `enum nft_connlimit_attributes`.
@@ -46,6 +46,6 @@ impl Lowering<'_> {
         let count = data.find(1)?.be32()?;
         let text = format!("ct count {count} ({})", self.place(making));
         let flags = data.find(2).and_then(|attr| attr.be32()).unwrap_or(0);
-        Some(making.test(Test::free(self.space, &text).inverted_if(flags & INVERTED != 0)))
+        Some(making.test(Test::limit(self.space, &text, true).inverted_if(flags & INVERTED != 0)))
     }
 }

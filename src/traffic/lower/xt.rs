@@ -185,7 +185,11 @@ struct Free {
 impl Free {
     fn test(self, space: &mut Space, asked: &Asked<'_>) -> Test {
         let text = if self.own { asked.own(&self.text) } else { self.text };
-        Test::free(space, &text).inverted_if(self.inverted)
+        let test = match stateful::within(asked.name) {
+            Some(within) => Test::limit(space, &text, within),
+            None => Test::free(space, &text),
+        };
+        test.inverted_if(self.inverted)
     }
 }
 

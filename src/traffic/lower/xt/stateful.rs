@@ -45,6 +45,16 @@ pub(super) fn words(asked: &Asked<'_>) -> Option<Free> {
     }
 }
 
+/// What the text of a rate, a quota or a count says while nothing is exceeded; none of what is no limit.
+pub(super) fn within(name: &[u8]) -> Option<bool> {
+    match name {
+        b"limit" | b"hashlimit" | b"quota" => Some(true),
+        // Its text is `--connlimit-above`.
+        b"connlimit" => Some(false),
+        _ => None,
+    }
+}
+
 /// `struct xt_hashlimit_info`, `struct xt_hashlimit_mtinfo1`, `2` and `3`.
 fn hashlimit(info: Info<'_>, revision: u32) -> Option<Free> {
     const INVERT: u32 = 1 << 4;
