@@ -106,3 +106,67 @@ fn an_element_of_a_set_has_the_effect_of_the_rules_that_ask_the_set() {
         &["cut any protocol 198.51.100.0/24 → any at input [input accept None] -> [input drop Some(1)] "],
     );
 }
+
+#[test]
+fn a_verdict_map_of_50_000_elements_is_followed_element_by_element() {
+    let rules = |last: &str| {
+        let mut elements: Vec<String> = (0..49_999_u32)
+            .map(|n| format!("10.{}.{}.{} : accept", n >> 16, n >> 8 & 255, n & 255))
+            .collect();
+        elements.push(format!("192.0.2.1 : {last}"));
+        format!(
+            "table ip t {{\n map m {{ type ipv4_addr : verdict; elements = {{ {} }}; }}\n chain input {{\n type filter \
+             hook input priority 0; policy drop;\n ip saddr vmap @m\n }}\n }}",
+            elements.join(", ")
+        )
+    };
+    check(
+        &rules("accept"),
+        &rules("drop"),
+        &["cut any protocol 192.0.2.1 → any at input [input accept Some(1)] -> [input drop Some(1)] "],
+    );
+}
+
+#[test]
+fn jumps_are_followed_as_deep_as_the_kernel_takes_them() {
+    // `NFT_JUMP_STACK_SIZE` is 16: the base chain, and fifteen below it.
+    let rules = |port: u16| {
+        let mut text = String::from("table ip t {\n");
+        text.push_str(&format!("chain c15 {{\n tcp dport {port} accept\n }}\n"));
+        for n in (1..15).rev() {
+            text.push_str(&format!("chain c{n} {{\n jump c{}\n }}\n", n + 1));
+        }
+        text + "chain input {\n type filter hook input priority 0; policy drop;\n jump c1\n }\n }"
+    };
+    let told = told(&between(&rules(22), &rules(23)));
+    assert_eq!(
+        told,
+        [
+            "cut tcp any → any:22 at input [c15 accept Some(1)] -> [input drop None] ",
+            "opened tcp any → any:23 at input [input drop None] -> [c15 accept Some(1)] ",
+        ]
+    );
+    let deeper = rules(22)
+        .replace("tcp dport 22 accept", "jump c16")
+        .replace("chain c15", "chain c16 { accept; }\nchain c15");
+    let netns = Netns::create().unwrap();
+    let run = || Tool::find("nft").unwrap().args(["-f", "-"]).input(deeper.into_bytes()).run();
+    let refused = netns.run(run).unwrap().unwrap_err().to_string();
+    assert!(refused.contains("Too many links"), "{refused}");
+}
+
+#[test]
+fn an_empty_set_matches_nothing_and_its_first_element_does() {
+    let rules = |elements: &str| {
+        format!(
+            "table ip t {{\n set s {{ type ipv4_addr; {elements} }}\n chain input {{\n type filter hook input priority 0; \
+             policy drop;\n ip saddr @s accept\n }}\n }}"
+        )
+    };
+    check(&rules(""), &rules("").replace("accept", "counter accept"), &[]);
+    check(
+        &rules(""),
+        &rules("elements = { 192.0.2.1 }"),
+        &["opened any protocol 192.0.2.1 → any at input [input drop None] -> [input accept Some(1)] "],
+    );
+}

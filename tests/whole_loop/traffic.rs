@@ -377,6 +377,20 @@ fn a_trace_names_each_rule_the_one_that_decides_and_who_put_it_there() {
 }
 
 #[test]
+fn a_file_with_a_jump_loop_is_an_error_that_names_it() {
+    let host = server(FLOWS);
+    let rules = "table ip t {\n chain a { jump b; }\n chain b { jump a; }\n chain input { type filter hook input \
+                 priority 0; jump a; }\n}\n";
+    let file = host.file("loop.nft", rules);
+    for args in
+        [&["flows", &file][..], &["trace", "tcp", "10.0.1.5:40000", "10.0.2.9:3306", "--against", &file]]
+    {
+        let said = host.run(args).failed();
+        assert!(said.contains("loop.nft") && said.contains("Too many links"), "{args:?}: {said}");
+    }
+}
+
+#[test]
 fn a_trace_of_icmp_and_of_what_cannot_be_says_what_to_write() {
     let host = server("");
     host.nft("insert rule inet filter input icmp type echo-request limit rate 1/second accept");
