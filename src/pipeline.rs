@@ -38,6 +38,7 @@ mod last;
 mod lines;
 mod lint;
 mod look;
+mod native;
 mod passing;
 mod place;
 mod provenance;

@@ -131,24 +131,9 @@ impl Watched {
 fn change(table: &str) -> Change {
     Change {
         id: format!("id of {table}"),
-        kind: ChangeKind::Added,
-        source: Source::Nft,
-        family: "inet".to_owned(),
-        table: table.to_owned(),
-        chain: None,
-        object: ObjectKind::Table,
         name: Some(table.to_owned()),
-        before: None,
-        after: None,
-        position: None,
-        note: None,
-        legacy: false,
-        blind: Vec::new(),
-        severity: None,
-        impact: None,
-        impact_incomplete: None,
         author: Author::unknown(None, Vec::new()),
-        time: None,
+        ..Change::new(ChangeKind::Added, Source::Nft, ("inet", table), ObjectKind::Table)
     }
 }
 

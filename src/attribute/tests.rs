@@ -10,27 +10,8 @@ fn look(generation: u32, second: i64) -> Look {
 }
 
 fn change(table: &str) -> Change {
-    Change {
-        id: format!("id of {table}"),
-        kind: ChangeKind::Added,
-        source: Source::Nft,
-        family: "inet".to_owned(),
-        table: table.to_owned(),
-        chain: None,
-        object: ObjectKind::Rule,
-        name: None,
-        before: None,
-        after: None,
-        position: None,
-        note: None,
-        legacy: false,
-        blind: Vec::new(),
-        severity: None,
-        impact: None,
-        impact_incomplete: None,
-        author: Author::default(),
-        time: None,
-    }
+    let change = Change::new(ChangeKind::Added, Source::Nft, ("inet", table), ObjectKind::Rule);
+    Change { id: format!("id of {table}"), ..change }
 }
 
 fn legacy(table: &str) -> Change {

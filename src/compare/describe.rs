@@ -28,25 +28,16 @@ pub(super) fn describe(
     let text = |side: Option<&Text>| side.map(|text| text.text.clone());
     let blind = if pair.kind == ChangeKind::Modified { blind(old, new) } else { Vec::new() };
     let mut change = Change {
-        id: String::new(),
-        kind: pair.kind,
-        source,
         legacy: is_legacy(source, item),
-        family,
-        table,
         chain: pair.chain.as_ref().map(Name::to_string),
-        object: pair.object,
         name: pair.name.as_ref().map(Name::to_string),
         before: text(old),
         after: text(new),
         position: pair.position,
         note: note(pair.kind, old, new).or_else(|| alike(&blind)),
         blind,
-        severity: None,
-        impact: None,
-        impact_incomplete: None,
         author: Author::unknown(None, Vec::new()),
-        time: None,
+        ..Change::new(pair.kind, source, (family, table), pair.object)
     };
     change.id = id_of(&change, seen);
     change

@@ -231,6 +231,36 @@ pub struct Change {
 }
 
 impl Change {
+    /// A change of such an object of a table (family and name), of which nothing else is known.
+    pub fn new(
+        kind: ChangeKind,
+        source: Source,
+        (family, table): (impl Into<String>, impl Into<String>),
+        object: ObjectKind,
+    ) -> Self {
+        Self {
+            id: String::new(),
+            kind,
+            source,
+            legacy: false,
+            family: family.into(),
+            table: table.into(),
+            chain: None,
+            object,
+            name: None,
+            before: None,
+            after: None,
+            position: None,
+            note: None,
+            blind: Vec::new(),
+            severity: None,
+            impact: None,
+            impact_incomplete: None,
+            author: Author::default(),
+            time: None,
+        }
+    }
+
     /// Whether another interface than nf_tables holds the object: no generation counts its changes.
     pub fn is_beside_nf_tables(&self) -> bool {
         match self.source {

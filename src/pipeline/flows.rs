@@ -1,7 +1,8 @@
 //! `flows`: the required flows of fwdrift.toml against a side. Reads only.
 
 use super::PipelineError;
-use super::impact::{decider, native, texts_of};
+use super::impact::{decider, texts_of};
+use super::native::native;
 use super::place::Place;
 use super::provenance::Provenances;
 use super::sides::{Seen, SideError, Sides};
@@ -66,9 +67,9 @@ pub(super) fn outcomes<'p>(
     }
     let wanted: Vec<Wanted> = flows.iter().map(|flow| wanted(flow, place)).collect();
     let loaded = native(ruleset);
-    let found = match &loaded {
+    let found = match loaded.for_ip() {
         Ok(native) => check(native, &wanted, Budget::default()),
-        Err(why) => wanted.iter().map(|_| Found::unknown(why)).collect(),
+        Err(why) => wanted.iter().map(|_| Found::unknown(&why)).collect(),
     };
     let provenances = match found.iter().all(|found| found.broken_by.is_none()) {
         true => Provenances::Unknown,

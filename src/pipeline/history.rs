@@ -356,25 +356,5 @@ fn rules_of_several(deeds: &[Arc<Deed>]) -> Vec<(TableKey, String, bool, String)
 
 /// Stands for whatever happened to a table.
 fn whole_table(family: Family, table: String) -> Change {
-    Change {
-        id: String::new(),
-        kind: ChangeKind::Modified,
-        source: Source::Nft,
-        family: family.to_string(),
-        table,
-        chain: None,
-        object: ObjectKind::Table,
-        name: None,
-        before: None,
-        after: None,
-        position: None,
-        note: None,
-        legacy: false,
-        blind: Vec::new(),
-        severity: None,
-        impact: None,
-        impact_incomplete: None,
-        author: Author::default(),
-        time: None,
-    }
+    Change::new(ChangeKind::Modified, Source::Nft, (family.to_string(), table), ObjectKind::Table)
 }

@@ -5,19 +5,15 @@
 
 use super::flows::wanted;
 use super::lines::Lines;
+use super::native;
 use super::place::Place;
-use crate::baseline;
 use crate::compare::Difference;
 use crate::decode;
 use crate::ledger::Baseline;
-use crate::model::{
-    Backend, BaselineLine, Change, Decider, Effect, Family, Files, Item, Provenance, Ruleset, TableKey, Text,
-};
-use crate::normalise::normalise;
+use crate::model::{Backend, BaselineLine, Change, Decider, Effect, Item, Provenance, Ruleset, Text};
 use crate::policy::{Policy, severity};
 use crate::report::time::utc;
 use crate::traffic::effects::{Answer, Budget, DeciderRef, Found, effects_of};
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why the effect of a change is not known yet.
@@ -72,20 +68,28 @@ fn fill(pair: Pair<'_>, changes: &mut [Change], known: &BTreeSet<usize>, judges:
     if differences.iter().all(is_beside) {
         return;
     }
-    let (old, new) = match (native(before), native(after)) {
-        (Ok(old), Ok(new)) => (old, new),
-        (Err(why), _) | (_, Err(why)) => {
-            for at in news.into_iter().filter(|at| changes[*at].impact.is_some()).collect::<Vec<_>>() {
+    let sides = native::both(before, after);
+    let mut computed = BTreeSet::new();
+    for at in news.iter().copied().filter(|at| changes[*at].impact.is_some()).collect::<Vec<_>>() {
+        match sides.iter().find_map(|side| side.hides(&differences[at])) {
+            None => {
+                computed.insert(at);
+            }
+            Some(why) => {
                 changes[at].impact = None;
                 changes[at].impact_incomplete = Some(format!("not computed: {why}"));
             }
-            return;
         }
-    };
+    }
+    if computed.is_empty() {
+        return;
+    }
+    let [old, new] = &sides;
+    let (old, new) = (&old.ruleset, &new.ruleset);
     let of_policy = judges.policy.flows.iter();
     let flows: Vec<_> = of_policy.map(|flow| (flow.name.clone(), wanted(flow, judges.place))).collect();
     let Answer { found, incomplete } =
-        effects_of(&old, &new, differences, &|at| !known.contains(&at), &flows, budget());
+        effects_of(old, new, differences, &|at| computed.contains(&at), &flows, budget());
     let was = found.iter().filter_map(|found| found.was.as_ref());
     let now = found.iter().filter_map(|found| found.now.as_ref());
     let texts = [
@@ -93,7 +97,7 @@ fn fill(pair: Pair<'_>, changes: &mut [Change], known: &BTreeSet<usize>, judges:
         with_texts_of(after, now, known_texts(differences, changes, |one| (&one.0.after, &one.1.after))),
     ];
     let lines = baseline.filter(|_| !found.is_empty()).map(|baseline| Lines::new(baseline, before));
-    let first = news.iter().copied().find(|at| changes[*at].impact.is_some());
+    let first = computed.first().copied();
     for one in &found {
         let Some(at) = one.difference.filter(|at| *at < counted).or(first) else { continue };
         let effect = told(one, &texts, changes, differences, lines.as_ref());
@@ -103,11 +107,8 @@ fn fill(pair: Pair<'_>, changes: &mut [Change], known: &BTreeSet<usize>, judges:
         return;
     }
     let why = format!("inconclusive: {}", incomplete.join("; "));
-    for at in news {
+    for at in computed {
         let change = &mut changes[at];
-        if change.impact.is_none() {
-            continue;
-        }
         if change.impact.as_ref().is_some_and(Vec::is_empty) {
             change.impact = None;
         }
@@ -189,45 +190,6 @@ fn is_beside(difference: &Difference) -> bool {
         .into_iter()
         .flatten()
         .all(|item| matches!(item.table().backend, Backend::Sysctl | Backend::Bpf))
-}
-
-/// The ruleset with the tables of iptables-legacy in nf_tables' form: iptables-nft loads their lines in a scratch
-/// namespace, where each line becomes one rule.
-pub(super) fn native(ruleset: &Ruleset) -> Result<Cow<'_, Ruleset>, String> {
-    let is_iptables =
-        |key: &TableKey| key.backend == Backend::Legacy && matches!(key.family, Family::Ip | Family::Ip6);
-    if !ruleset.tables.keys().any(is_iptables) {
-        return Ok(Cow::Borrowed(ruleset));
-    }
-    let kept = ruleset.tables.iter().filter(|(key, _)| is_iptables(key) || key.backend == Backend::Ipset);
-    let part = Ruleset {
-        tables: kept.map(|(key, table)| (key.clone(), table.clone())).collect(),
-        interfaces: ruleset.interfaces.clone(),
-    };
-    let rendered = baseline::render(&part).map_err(|error| error.to_string())?;
-    let renamed: Files = rendered
-        .into_iter()
-        .map(|(path, content)| (path.replace("iptables/legacy-", "iptables/nft-"), content))
-        .collect();
-    let compiled = baseline::compile(&renamed, &ruleset.interfaces).map_err(|error| error.to_string())?;
-    let loaded = normalise(&compiled).map_err(|error| error.to_string())?;
-    let mut whole = ruleset.clone();
-    whole.tables.retain(|key, _| !is_iptables(key));
-    for (key, table) in loaded.tables.into_iter().filter(|(key, _)| key.backend == Backend::NfTables) {
-        let key = TableKey { backend: Backend::Legacy, ..key };
-        let lines = |name: &crate::model::Name| {
-            ruleset
-                .tables
-                .get(&key)
-                .and_then(|table| table.chains.get(name))
-                .map_or(0, |chain| chain.rules.len())
-        };
-        if let Some((name, _)) = table.chains.iter().find(|(name, chain)| chain.rules.len() != lines(name)) {
-            return Err(format!("iptables-nft reads chain {name} of {key} otherwise"));
-        }
-        whole.tables.insert(key, table);
-    }
-    Ok(Cow::Owned(whole))
 }
 
 /// The texts of rules that differ: the changes hold them.

@@ -2,7 +2,7 @@
 
 use super::PipelineError;
 use super::flows::wanted;
-use super::impact::native;
+use super::native::native;
 use super::place::Place;
 use super::sides::{Seen, Sides};
 use crate::baseline::{self, LocatedChain};
@@ -17,7 +17,6 @@ use crate::policy;
 use crate::traffic::effects::Budget;
 use crate::traffic::flows::Wanted;
 use crate::traffic::lint::{Found, Known, RuleRef, lint as judge};
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
@@ -37,11 +36,9 @@ pub fn lint(settings: &Settings, side: &str, boot_root: &Path) -> Result<LintRes
         flows: (!flows.is_empty()).then_some(&flows[..]),
         interfaces: (described.kind == SideKind::Live).then_some(&existing),
     };
-    let loaded = native(&ruleset).unwrap_or_else(|reason| {
-        gaps.push(unjudged(reason));
-        Cow::Borrowed(&ruleset)
-    });
-    let report = judge(&loaded, known, Budget::default());
+    let native = native(&ruleset);
+    gaps.extend(native.unread.iter().map(|(key, why)| unjudged(format!("table {key}: {why}"))));
+    let report = judge(&native.ruleset, known, Budget::default());
     gaps.extend(report.unjudged.into_iter().map(unjudged));
     let texts = decode::decode(&ruleset, &items(&ruleset, &report.findings))?;
     let mut telling =

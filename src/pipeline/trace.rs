@@ -1,7 +1,8 @@
 //! `trace`: one packet through a side. Reads only.
 
 use super::PipelineError;
-use super::impact::{decider, native, texts_of};
+use super::impact::{decider, texts_of};
+use super::native::native;
 use super::place::Place;
 use super::provenance::Provenances;
 use super::sides::{Seen, Sides};
@@ -56,9 +57,10 @@ pub fn trace(
     let Seen { described, ruleset, gaps, .. } = sides.find(against)?;
     let place = Place::of(settings)?;
     let asked = asked(question, &place);
-    let loaded = native(&ruleset).map_err(PipelineError::Traffic)?;
+    let native = native(&ruleset);
+    let loaded = native.for_ip().map_err(PipelineError::Traffic)?;
     let kind = if question.source.is_ipv4() { Kind::Ip4 } else { Kind::Ip6 };
-    let traced = follow(&loaded, kind, &asked, Budget::default());
+    let traced = follow(loaded, kind, &asked, Budget::default());
     let traced = traced.map_err(|error| PipelineError::Traffic(error.to_string()))?;
     let Traced { verdict, steps, packet, conditions } =
         traced.ok_or_else(|| PipelineError::Traffic("there is no such packet".to_owned()))?;

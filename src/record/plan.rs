@@ -66,24 +66,10 @@ mod tests {
     fn change(id: &str, evidence: Evidence) -> Change {
         Change {
             id: id.to_owned(),
-            kind: ChangeKind::Added,
-            source: Source::Nft,
-            family: "inet".to_owned(),
-            table: "filter".to_owned(),
             chain: Some("input".to_owned()),
-            object: ObjectKind::Rule,
-            name: None,
-            before: None,
             after: Some(format!("rule {id}")),
-            position: None,
-            note: None,
-            legacy: false,
-            blind: Vec::new(),
-            severity: None,
-            impact: None,
-            impact_incomplete: None,
             author: Author { evidence, ..Author::default() },
-            time: None,
+            ..Change::new(ChangeKind::Added, Source::Nft, ("inet", "filter"), ObjectKind::Rule)
         }
     }
 

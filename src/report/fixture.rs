@@ -59,24 +59,13 @@ pub(super) fn nobody() -> Author {
 pub(super) fn rule(kind: ChangeKind, before: Option<&str>, after: Option<&str>) -> Change {
     Change {
         id: "a1b2c3d4e5f6".into(),
-        kind,
-        source: Source::Nft,
-        family: "inet".into(),
-        table: "filter".into(),
         chain: Some("input".into()),
-        object: ObjectKind::Rule,
-        name: None,
         before: before.map(str::to_owned),
         after: after.map(str::to_owned),
         position: Some(Position { before: before.map(|_| 2), after: after.map(|_| 4) }),
-        note: None,
-        legacy: false,
-        blind: Vec::new(),
-        severity: None,
-        impact: None,
-        impact_incomplete: None,
         author: ops1(),
         time: Some(at(2, 14, 9)),
+        ..Change::new(kind, Source::Nft, ("inet", "filter"), ObjectKind::Rule)
     }
 }
 

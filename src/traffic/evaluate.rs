@@ -4,6 +4,7 @@
 //! nobody has set are 0, and an interface that nobody has named is none.
 
 use super::bdd::{Bit, Var};
+use super::program::Hook;
 use super::space::Side;
 use super::test::{Part, Range, Slot, Test};
 use std::collections::HashMap;
@@ -16,6 +17,8 @@ pub struct Packet {
     pub iif: Vec<u8>,
     /// The name of the interface that it goes out by; empty if none.
     pub oif: Vec<u8>,
+    /// Where it is; none if that was not said.
+    pub hook: Option<Hook>,
 }
 
 impl Packet {
@@ -88,6 +91,7 @@ impl Test {
                 };
                 elements.iter().any(|element| parts.iter().zip(element).all(fits))
             }
+            Self::Hook(hooks) => packet.hook.is_some_and(|hook| hooks.contains(&hook)),
             Self::Not(test) => !test.holds(packet),
             Self::All(tests) => tests.iter().all(|test| test.holds(packet)),
             Self::Any(tests) => tests.iter().any(|test| test.holds(packet)),

@@ -15,8 +15,7 @@ mod wider;
 
 use super::effects::Budget;
 use super::flows::Wanted;
-use crate::model::{Backend, Item, LintCode, Name, Ruleset, Table, TableKey};
-use std::borrow::Cow;
+use crate::model::{Item, LintCode, Name, Ruleset, TableKey};
 use std::collections::BTreeSet;
 
 /// Rules that one finding names, at most.
@@ -76,34 +75,14 @@ pub struct Known<'a> {
 /// Judges a ruleset.
 pub fn lint(ruleset: &Ruleset, known: Known<'_>, budget: Budget) -> Report {
     let mut report = Report::default();
-    let readable = readable(ruleset, &mut report.unjudged);
     let mut sight = sight::Sight::default();
     for kind in super::space::Kind::ALL {
-        sight.add(kind, &readable, known, budget, &mut report.unjudged);
+        sight.add(kind, ruleset, known, budget, &mut report.unjudged);
     }
-    report.findings = sight.findings(&readable);
-    report.findings.extend(objects::findings(&readable));
+    report.findings = sight.findings(ruleset);
+    report.findings.extend(objects::findings(ruleset));
     report.findings.sort_by(|a, b| (a.item.table(), &a.item, a.code).cmp(&(b.item.table(), &b.item, b.code)));
     report
-}
-
-/// The tables whose rules can be read: those of x_tables only once iptables-nft has loaded their lines.
-fn readable<'a>(ruleset: &'a Ruleset, unjudged: &mut Vec<String>) -> Cow<'a, Ruleset> {
-    let has_lines = |table: &Table| {
-        let mut rules = table.chains.values().flat_map(|chain| &chain.rules);
-        rules.any(|rule| rule.attrs.starts_with(b"-"))
-    };
-    let legacy = ruleset.tables.iter().filter(|(key, _)| key.backend == Backend::Legacy);
-    let unread: Vec<&TableKey> = legacy.filter(|(_, table)| has_lines(table)).map(|(key, _)| key).collect();
-    if unread.is_empty() {
-        return Cow::Borrowed(ruleset);
-    }
-    let mut readable = ruleset.clone();
-    for key in unread {
-        unjudged.push(format!("table {key} of x_tables, whose rules are not in nf_tables' form"));
-        readable.tables.remove(key);
-    }
-    Cow::Owned(readable)
 }
 
 /// `rule 3`, `rules 3 and 5`, `rules 3, 5 and 8`, from places that count from 0.

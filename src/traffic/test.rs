@@ -4,6 +4,7 @@
 //! is when the rule sees it*: an earlier rule, or NAT, may have changed them.
 
 use super::bdd::{Bit, Var};
+use super::program::Hook;
 use super::space::{NamePattern, Side, Space};
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ pub enum Test {
     Interface(Side, NamePattern),
     /// A concatenation is one of these elements.
     Member(Vec<Part>, Elements),
+    /// The packet is at one of these hooks: some extensions do one thing here and another there.
+    Hook(&'static [Hook]),
     /// Not so.
     Not(Box<Test>),
     /// All of them.

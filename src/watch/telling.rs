@@ -88,25 +88,9 @@ mod tests {
     /// The changes of so many transactions.
     fn passing(auid: u32, count: i64) -> Vec<Change> {
         let change = |at: i64| Change {
-            id: String::new(),
-            kind: ChangeKind::Added,
-            source: Source::Nft,
-            family: "inet".to_owned(),
-            table: "t".to_owned(),
-            chain: None,
-            object: ObjectKind::Chain,
-            name: None,
-            before: None,
-            after: None,
-            position: None,
-            note: None,
-            legacy: false,
-            blind: Vec::new(),
-            severity: None,
-            impact: None,
-            impact_incomplete: None,
             author: author(auid),
             time: DateTime::<Utc>::from_timestamp(at, 0),
+            ..Change::new(ChangeKind::Added, Source::Nft, ("inet", "t"), ObjectKind::Chain)
         };
         (0..count).flat_map(|at| [change(at), change(at)]).collect()
     }

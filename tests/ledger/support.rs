@@ -111,24 +111,12 @@ pub fn event(name: &str) -> Event {
         Author { name: name.to_owned(), auid: Some(1001), evidence: Evidence::Audit, ..Author::default() };
     let change = Change {
         id: "0123456789ab".into(),
-        kind: ChangeKind::Added,
-        source: Source::Nft,
-        family: "inet".into(),
-        table: "filter".into(),
         chain: Some("input".into()),
-        object: ObjectKind::Rule,
-        name: None,
-        before: None,
         after: Some("tcp dport 3306 drop".into()),
         position: Some(Position { before: None, after: Some(3) }),
-        note: None,
-        legacy: false,
-        blind: Vec::new(),
-        severity: None,
-        impact: None,
-        impact_incomplete: None,
         author: author.clone(),
         time: Some(time),
+        ..Change::new(ChangeKind::Added, Source::Nft, ("inet", "filter"), ObjectKind::Rule)
     };
     Event {
         schema: "fwdrift.event/1".into(),

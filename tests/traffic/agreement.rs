@@ -354,7 +354,7 @@ fn reads(test: &Test, vars: &Range<Var>) -> bool {
     match test {
         Test::Cube(literals) => literals.iter().any(|(var, _)| vars.contains(var)),
         Test::In(word, _) => of_bits(word),
-        Test::Interface(..) => false,
+        Test::Interface(..) | Test::Hook(_) => false,
         Test::Member(parts, _) => parts.iter().any(|part| matches!(part, Part::Bits(word) if of_bits(word))),
         Test::Not(test) => reads(test, vars),
         Test::All(tests) | Test::Any(tests) => tests.iter().any(|test| reads(test, vars)),
@@ -381,6 +381,20 @@ pub fn check(rules: &str) -> Tally {
     let mut lab = Lab::new(&["eth0", "eth1"]);
     lab.load_nft(rules).unwrap();
     check_loaded(&mut lab, rules)
+}
+
+/// Compares what is said of these packets of IPv4, for what no boundary between packets leads to.
+#[track_caller]
+pub fn check_packets(rules: &str, path: Path, packets: &[Packet]) {
+    let mut lab = Lab::new(&["eth0", "eth1"]);
+    lab.load_nft(rules).unwrap();
+    let mut space = Space::new(Kind::Ip4);
+    let program = lower(&lab.ruleset(), None, &mut space, &mut Common::default());
+    let mut side = Side { kind: Kind::Ip4, program, walker: Walker::new(&mut space, NODES) };
+    let mut tally = Tally::default();
+    ask(&mut lab, rules, &mut side, path, packets.to_vec(), &mut tally);
+    assert!(tally.wrong.is_empty(), "{:#?}", tally.wrong);
+    assert_eq!(tally.agreed, packets.len(), "{tally:?}");
 }
 
 #[track_caller]

@@ -1,6 +1,8 @@
 //! Claims about single expressions and hooks on which the engine once disagreed with the kernel, or might.
 
-use crate::agreement::check;
+use crate::agreement::{check, check_loaded, check_packets};
+use crate::asking::{ESTABLISHED, in_state, v4};
+use crate::kernel::{Backend, L4, Lab, Path};
 
 /// A ruleset of one chain that drops all but what these rules accept.
 fn chain(hook: &str, priority: i32, rules: &str) -> String {
@@ -147,6 +149,75 @@ fn a_map_of_sources_translates_only_its_own() {
     let nat = "chain n { type nat hook postrouting priority 107; udp dport 1-1000 snat to ip saddr map { 10.1.0.0/16 : 10.8.0.1, 10.2.0.0/16 : 10.8.1.1 }; }";
     let filter = "chain f { type filter hook postrouting priority 207; ip saddr 10.8.0.61-10.8.3.88 drop; }";
     check(&format!("table ip t {{ {nat}\n{filter}\n}}"));
+}
+
+#[test]
+fn a_mapped_network_keeps_the_rest_of_each_address() {
+    let nat = |kind: &str, hook: &str, rule: &str| {
+        format!("chain {kind} {{ type {kind} hook {hook}; policy accept;\n{rule}\n}}")
+    };
+    let prefix = "dnat ip prefix to ip daddr map { 10.1.0.0/16 : 10.9.0.0/16, 10.2.2.0/24 : 10.8.8.0/24 }";
+    check(&format!(
+        "table ip t {{ {}\n{}\n}}",
+        nat("nat", "prerouting priority -100", prefix),
+        nat(
+            "filter",
+            "forward priority 0",
+            "ip daddr 10.9.7.0/24 drop\nip daddr 10.8.8.64/26 drop\nip daddr 10.1.0.0/16 drop"
+        ),
+    ));
+    check(&format!(
+        "table ip6 t {{ {}\n{}\n}}",
+        nat("nat", "prerouting priority -100", "ip6 daddr 2001:db8:1::/64 dnat prefix to 2001:db8:9::/64"),
+        nat("filter", "forward priority 0", "ip6 daddr & ::ff == ::7 drop\nip6 daddr 2001:db8:9::/112 drop"),
+    ));
+    check(&format!(
+        "table ip t {{ {}\n{}\n}}",
+        nat(
+            "nat",
+            "postrouting priority 100",
+            "snat ip prefix to ip saddr map { 10.1.0.0/16 : 10.9.0.0/16 }"
+        ),
+        nat("filter", "postrouting priority 200", "ip saddr 10.9.7.0/24 drop\nip saddr 10.1.0.0/16 drop"),
+    ));
+}
+
+#[test]
+fn netmap_maps_the_end_that_its_hook_is_about() {
+    let mut lab = Lab::new(&["eth0", "eth1"]);
+    let rules = "*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n:both - [0:0]\n\
+         -A PREROUTING -p tcp -j both\n-A POSTROUTING -p tcp -j both\n-A both -m mark --mark 0 -j NETMAP --to 10.9.0.0/16\nCOMMIT\n\
+         *filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n\
+         -A FORWARD -d 10.9.3.0/24 -j DROP\n-A FORWARD -s 10.9.0.0/16 -j DROP\n-A FORWARD -p tcp ! -d 10.9.0.0/16 -j DROP\nCOMMIT\n\
+         *mangle\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\nCOMMIT\n";
+    lab.load_iptables(4, rules, Backend::Nft).unwrap();
+    check_loaded(&mut lab, rules);
+}
+
+#[test]
+fn an_address_from_a_range_begins_as_the_range_does() {
+    check(
+        "table ip t { chain n { type nat hook prerouting priority -100; udp dport 1-1000 dnat to 10.9.9.4-10.9.9.7; }
+             chain f { type filter hook forward priority 0; policy drop; ip daddr 10.9.9.0/24 accept; tcp dport 22 accept; }\n}",
+    );
+}
+
+#[test]
+fn what_is_neither_syn_nor_ack_goes_past_a_synproxy() {
+    // An invalid packet of the lab has a wrong checksum, and synproxy drops it for that.
+    let rules = table(&[chain(
+        "input",
+        0,
+        "ct state invalid drop\n\
+         tcp dport 1-1000 synproxy mss 1460 wscale 7 timestamp sack-perm\n\
+         tcp dport 1-500 tcp flags & (syn | ack) == 0 accept\n\
+         synproxy mss 1460 wscale 7\nudp dport 53 accept\ntcp dport 501-600 accept",
+    )]);
+    check(&rules);
+    const RST: u8 = 4;
+    let resets =
+        [80, 550, 700].map(|dport| in_state(ESTABLISHED, v4(L4::Tcp { sport: 40_000, dport, flags: RST })));
+    check_packets(&rules, Path::Input, &resets);
 }
 
 #[test]

@@ -490,7 +490,7 @@ fn nat(out: &mut String, family: Family, priority: &mut i32, dice: &mut Dice) {
     writeln!(out, "chain n0 {{ type nat hook prerouting priority {}; policy accept;", -100 + *priority)
         .unwrap();
     for _ in 0..1 + dice.below(2) {
-        let target = match dice.below(6) {
+        let target = match dice.below(7) {
             4 if family == Family::Ip => {
                 "dnat to ip daddr . tcp dport map { 10.1.1.1 . 80 : 10.9.9.1 . 8080, 10.2.2.2 . 443 : 10.9.9.2 . 8443 }"
                     .to_owned()
@@ -499,6 +499,10 @@ fn nat(out: &mut String, family: Family, priority: &mut i32, dice: &mut Dice) {
             1 => format!("meta l4proto tcp {with_port}"),
             2 => format!("meta l4proto tcp redirect to :{}", 1 + dice.below(9000)),
             3 => map.clone(),
+            5 if family == Family::Ip6 => {
+                "dnat ip6 prefix to ip6 daddr map { 2001:db8:1::/48 : 2001:db8:9::/48 }".to_owned()
+            }
+            5 => "dnat ip prefix to ip daddr map { 10.1.0.0/16 : 10.9.0.0/16, 10.2.2.0/24 : 10.8.8.0/24 }".to_owned(),
             _ => (*dice.one(&["accept", "drop", "return"])).to_owned(),
         };
         writeln!(out, "{} {target}", matching(family, dice)).unwrap();

@@ -70,6 +70,7 @@ pub fn walk(program: &Program, space: &Space, way: Way, packet: &Packet) -> Walk
                 Side::Out => walking.packet.oif = known,
             }
         }
+        walking.packet.hook = Some(*hook);
         if let Some(fate) = walking.hook(way, *hook) {
             return walking.ended(End::Gone(*hook, fate));
         }

@@ -45,9 +45,13 @@ pub fn saved(dice: &mut Dice, family: u8) -> String {
             "DNAT --to-destination 2001:db8:9::9"
         };
         let from = if family == 4 { "SNAT --to-source 10.8.8.8" } else { "SNAT --to-source 2001:db8:8::8" };
-        for (chain, target) in
-            [("PREROUTING", to), ("PREROUTING", "REDIRECT -p tcp --to-ports 8080"), ("POSTROUTING", from)]
-        {
+        let network = if family == 4 { "NETMAP --to 10.9.0.0/16" } else { "NETMAP --to 2001:db8:9::/64" };
+        for (chain, targets) in [
+            ("PREROUTING", [to, network]),
+            ("PREROUTING", ["REDIRECT -p tcp --to-ports 8080", network]),
+            ("POSTROUTING", [from, network]),
+        ] {
+            let target = targets[usize::from(dice.once_in(4))];
             let (target, proto) = target
                 .split_once(" -p tcp")
                 .map_or((target.to_owned(), ""), |(a, b)| (format!("{a}{b}"), "-p tcp"));

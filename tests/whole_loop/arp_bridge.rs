@@ -1,6 +1,6 @@
 //! arptables and ebtables: through nf_tables, and through the older interface.
 
-use crate::support::{Host, hold, line, lines, skipped, snapshot};
+use crate::support::{Host, has_arptables_legacy, hold, line, lines, snapshot};
 use serde_json::Value;
 
 /// Whether a change is of this program, through nf_tables or through the older interface.
@@ -216,14 +216,6 @@ fn who_changed_a_table_of_ebtables_or_arptables_is_known() {
     }
 }
 
-fn has_arptables_legacy() -> bool {
-    let there = std::path::Path::new("/usr/sbin/arptables-legacy").exists();
-    if !there {
-        skipped("arptables-legacy is not installed");
-    }
-    there
-}
-
 #[test]
 fn arptables_legacy_rules_added_removed_changed_and_policies_are_named() {
     if !has_arptables_legacy() {
@@ -283,4 +275,23 @@ fn the_baseline_of_arptables_legacy_is_a_file_and_a_change_beside_the_same_table
     let changes = host.changes();
     assert_eq!(lines(&changes), ["added rule arp filter/INPUT: - -> -A INPUT -j DROP -s 10.0.0.2"]);
     assert_eq!(changes[0]["legacy"], true);
+}
+
+#[test]
+fn what_a_rule_of_arptables_legacy_cuts_is_told_and_where_it_cannot_be_that_is_told() {
+    if !has_arptables_legacy() {
+        return;
+    }
+    let host = Host::bare();
+    host.sh("arptables-legacy -A INPUT -s 10.0.0.1 -j DROP");
+    host.run(&["init"]).ended(0);
+    host.sh("arptables-legacy -A INPUT -s 10.0.0.2 -j DROP");
+    let changes = host.changes();
+    let effect = &changes[0]["impact"][0];
+    assert_eq!((&effect["effect"], &effect["family"]), (&"cut".into(), &"arp".into()), "{changes:#?}");
+    let statement = effect["statement"].as_str().unwrap();
+    assert!(
+        statement.contains("10.0.0.2") && statement.contains("-A INPUT -j DROP -s 10.0.0.2"),
+        "{statement}"
+    );
 }

@@ -1,6 +1,6 @@
 //! Reading creates nothing and loads nothing: the kernel's own audit records say so.
 
-use crate::support::Host;
+use crate::support::{Host, has_arptables_legacy};
 use fwdrift::attribute::SCRATCH_ARGV0;
 use fwdrift::evidence::enable_guard;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -158,9 +158,7 @@ fn looking_at_tables_of_iptables_arptables_and_ebtables_nft_makes_no_legacy_ones
 #[test]
 fn looking_at_legacy_tables_makes_no_other_ones() {
     check("iptables-legacy -t mangle -A INPUT -j ACCEPT; ip6tables-legacy -t raw -A OUTPUT -j ACCEPT");
-    if std::path::Path::new("/usr/sbin/arptables-legacy").exists() {
+    if has_arptables_legacy() {
         check("arptables-legacy -A INPUT -s 10.0.0.1 -j DROP");
-    } else {
-        crate::support::skipped("arptables-legacy is not installed");
     }
 }

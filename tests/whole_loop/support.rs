@@ -286,6 +286,16 @@ pub fn skipped(why: &str) {
     eprintln!("SKIPPED: {why}");
 }
 
+/// Whether there is an arptables of the older interface; without it a test is skipped.
+#[track_caller]
+pub fn has_arptables_legacy() -> bool {
+    let is_there = Path::new("/usr/sbin/arptables-legacy").exists();
+    if !is_there {
+        skipped("arptables-legacy is not installed");
+    }
+    is_there
+}
+
 /// The kinds of events, in their order.
 pub fn kinds(events: &[Value]) -> Vec<&str> {
     events.iter().map(|event| event["kind"].as_str().unwrap()).collect()

@@ -14,24 +14,10 @@ fn at(second: i64) -> DateTime<Utc> {
 fn change(id: char, author: &Author) -> Change {
     Change {
         id: id.to_string().repeat(12),
-        kind: ChangeKind::Added,
-        source: Source::Nft,
-        legacy: false,
-        family: "inet".into(),
-        table: "filter".into(),
         chain: Some("input".into()),
-        object: ObjectKind::Rule,
-        name: None,
-        before: None,
         after: Some(format!("tcp dport {id} drop")),
-        position: None,
-        note: None,
-        blind: Vec::new(),
-        severity: None,
-        impact: None,
-        impact_incomplete: None,
         author: author.clone(),
-        time: None,
+        ..Change::new(ChangeKind::Added, Source::Nft, ("inet", "filter"), ObjectKind::Rule)
     }
 }
 

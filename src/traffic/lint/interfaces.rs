@@ -56,6 +56,6 @@ fn in_test(test: &Test, named: &mut BTreeSet<Vec<u8>>) {
         }
         Test::Not(test) => in_test(test, named),
         Test::All(tests) | Test::Any(tests) => tests.iter().for_each(|test| in_test(test, named)),
-        Test::Cube(_) | Test::In(..) => {}
+        Test::Cube(_) | Test::In(..) | Test::Hook(_) => {}
     }
 }

@@ -1,12 +1,13 @@
 //! Expressions that do something to a packet: address translation, rejects, queues, ways out of the stack.
 
-use super::machine::{Cell, bits};
+use super::machine::bits;
 use super::rule::{Flow, Lowering, Making};
 use crate::model::Family;
 use crate::netlink::Attrs;
 use crate::traffic::bdd::{Bit, Var};
 use crate::traffic::program::{Step, Verdict};
-use crate::traffic::space::{Key, Kind, Nature, STATES};
+use crate::traffic::space::{Base, Key, Kind, Nature, STATES};
+use crate::traffic::test::Test;
 
 /// `enum nft_nat_attributes`.
 mod attr {
@@ -29,6 +30,15 @@ enum End {
     Destination,
 }
 
+impl End {
+    fn address(self) -> &'static Key {
+        match self {
+            Self::Source => &Key::Saddr,
+            Self::Destination => &Key::Daddr,
+        }
+    }
+}
+
 impl Lowering<'_> {
     pub(super) fn nat(&mut self, data: Attrs<'_>, making: &mut Making<'_>) -> Option<Flow> {
         let number = |kind| data.find(kind).and_then(|attr| attr.be32());
@@ -44,8 +54,12 @@ impl Lowering<'_> {
             let length = self.space.kind().address_length()?;
             let low = making.registers.load(low, length)?.to_vec();
             let high = making.registers.load(high, length)?.to_vec();
-            let netmap = number(attr::FLAGS).unwrap_or(0) & NETMAP != 0;
-            let value = self.chosen(&low, &high, &format!("address of {text}"), netmap)?;
+            let text = format!("address of {text}");
+            let value = if number(attr::FLAGS).unwrap_or(0) & NETMAP != 0 {
+                self.mapped(end, &bits(&low)?, &bits(&high)?, &text)
+            } else {
+                self.chosen(&bits(&low)?, &bits(&high)?, &text)
+            };
             changed.extend(self.onto_address(end, &value));
         }
         let places = (attr::PROTO_MIN, attr::PROTO_MAX);
@@ -53,12 +67,27 @@ impl Lowering<'_> {
         Some(translated(changed, making))
     }
 
-    /// The one value, or bits that nobody knows before.
-    fn chosen(&mut self, low: &[Cell], high: &[Cell], text: &str, netmap: bool) -> Option<Vec<Bit>> {
-        if low == high && !netmap {
-            return bits(low);
+    /// A value from a range: the bits with which all of them begin, and others that nobody knows before.
+    fn chosen(&mut self, low: &[Bit], high: &[Bit], text: &str) -> Vec<Bit> {
+        let shared = low.iter().zip(high).take_while(|(low, high)| low == high).count();
+        if shared == low.len() {
+            return low.to_vec();
         }
-        Some(self.space.free(text, 8 * low.len() as u32))
+        let free = self.space.free(text, low.len() as u32);
+        [&low[..shared], &free[shared..]].concat()
+    }
+
+    /// An address in another network: the bits that both ends of that share are its part, the others stay
+    /// (nft_nat.c, `nft_nat_setup_netmap`).
+    fn mapped(&mut self, end: End, low: &[Bit], high: &[Bit], text: &str) -> Vec<Bit> {
+        let ends = || low.iter().copied().zip(high.iter().copied());
+        let is_known =
+            ends().all(|(low, high)| low == high || matches!((low, high), (Bit::Const(_), Bit::Const(_))));
+        let rest = match self.address(end) {
+            own if is_known && own.len() == low.len() => own,
+            _ => self.space.free(text, low.len() as u32),
+        };
+        ends().zip(rest).map(|((low, high), rest)| if low == high { low } else { rest }).collect()
     }
 
     /// The new port, if the expression names registers for one: the attributes of its least and its largest value.
@@ -75,7 +104,7 @@ impl Lowering<'_> {
         let high = number(largest).unwrap_or(low);
         let low = making.registers.load(low, 2)?.to_vec();
         let high = making.registers.load(high, 2)?.to_vec();
-        let value = self.chosen(&low, &high, text, false)?;
+        let value = self.chosen(&bits(&low)?, &bits(&high)?, text);
         Some(self.onto_port(end, &value))
     }
 
@@ -88,9 +117,13 @@ impl Lowering<'_> {
         }
     }
 
+    fn address(&self, end: End) -> Vec<Bit> {
+        let word = self.space.find(end.address());
+        word.map(|word| (word.start..word.start + word.width).map(Bit::Var).collect()).unwrap_or_default()
+    }
+
     fn onto_address(&mut self, end: End, value: &[Bit]) -> Vec<(Var, Bit)> {
-        let key = if end == End::Source { Key::Saddr } else { Key::Daddr };
-        self.onto(&key, value)
+        self.onto(end.address(), value)
     }
 
     fn onto_port(&mut self, end: End, value: &[Bit]) -> Vec<(Var, Bit)> {
@@ -100,7 +133,8 @@ impl Lowering<'_> {
 
     fn onto(&mut self, key: &Key, value: &[Bit]) -> Vec<(Var, Bit)> {
         let Some(word) = self.space.find(key) else { return Vec::new() };
-        (word.start..word.start + word.width).zip(value.iter().copied()).collect()
+        let places = (word.start..word.start + word.width).zip(value.iter().copied());
+        places.filter(|(var, value)| *value != Bit::Var(*var)).collect()
     }
 
     pub(super) fn masquerade(&mut self, data: Attrs<'_>, making: &mut Making<'_>) -> Option<Flow> {
@@ -123,7 +157,6 @@ impl Lowering<'_> {
 
     /// A socket takes the packet, if there is one; the rule does not match where there is none (nft_tproxy.c).
     pub(super) fn tproxy(&mut self, data: Attrs<'_>, making: &mut Making<'_>) -> Option<Flow> {
-        use crate::traffic::test::Test;
         if self.is_other_family(data.find(1).and_then(|attr| attr.be32())) {
             return Some(making.test(Test::never()));
         }
@@ -138,13 +171,7 @@ impl Lowering<'_> {
             .iter()
             .filter_map(|(name, _)| Some((self.space.state(name)?, Bit::Const(*name == "untracked"))))
             .collect();
-        let rest = |steps| Making {
-            expressions: making.expressions,
-            at: making.at + 1,
-            registers: making.registers.clone(),
-            steps,
-        };
-        let (untracked, tracked) = (rest(vec![Step::Set(changed)]), rest(Vec::new()));
+        let (untracked, tracked) = (making.behind(vec![Step::Set(changed)]), making.behind(Vec::new()));
         let has_connection = self.has_connection();
         let branches = vec![
             (has_connection.clone().negated(), self.rest(untracked)),
@@ -170,7 +197,26 @@ impl Lowering<'_> {
         Some(Flow::End)
     }
 
-    /// `fwd` and `synproxy` take the packet, whatever it is.
+    /// Takes TCP with SYN or ACK; a packet with neither goes on in the rule, one of another protocol does not match it
+    /// (nft_synproxy.c, `nft_synproxy_do_eval`).
+    pub(super) fn synproxy(&mut self, making: &mut Making<'_>) -> Flow {
+        const TCP: u8 = 6;
+        const SYN_OR_ACK: u8 = 0x12;
+        if !matches!(self.space.kind(), Kind::Ip4 | Kind::Ip6) {
+            return making.test(Test::never());
+        }
+        if let Flow::End = making.test(Test::equals(&self.space.protocol(), &[TCP])) {
+            return Flow::End;
+        }
+        let flags = self.space.payload(Base::Transport, 13, 1);
+        let neither = Test::masked(&flags, &[SYN_OR_ACK], &[0]);
+        let taken = vec![Step::Verdict(Verdict::Taken)];
+        let rest = self.rest(making.behind(Vec::new()));
+        making.steps.push(Step::Branch(vec![(neither.clone().negated(), taken), (neither, rest)]));
+        Flow::End
+    }
+
+    /// `fwd` takes the packet, whatever it is.
     pub(super) fn taken(&mut self, making: &mut Making<'_>) -> Flow {
         making.steps.push(Step::Verdict(Verdict::Taken));
         Flow::End

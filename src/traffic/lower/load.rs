@@ -6,7 +6,7 @@ use super::rule::{Flow, Lowering, Making};
 use crate::model::Family;
 use crate::netlink::Attrs;
 use crate::traffic::bdd::Bit;
-use crate::traffic::program::Step;
+use crate::traffic::program::{Hook, Step};
 use crate::traffic::space::{Base, Key, Kind, NamePattern, Nature, STATES, Side};
 use crate::traffic::test::Test;
 
@@ -138,6 +138,9 @@ impl Lowering<'_> {
             return self.set_meta(key, source, making);
         }
         let target = data.find(attr::DREG)?.be32()?;
+        if key == meta::IIFTYPE {
+            return self.type_of_device(target, making);
+        }
         let names = |side| (0..NAME_LENGTH).map(|at| Cell::Name(side, at)).collect();
         let index = |side| (0..4).map(|at| Cell::Index(side, at)).collect();
         let cells: Vec<Cell> = match key {
@@ -169,13 +172,8 @@ impl Lowering<'_> {
         Some(match (key, self.space.kind()) {
             // What has no such protocol breaks the rule (nft_meta.c, `NFT_META_L4PROTO`).
             (meta::L4PROTO, Kind::Arp | Kind::Other) => making.test(Test::never()),
-            // So does what has no such interface (`nft_meta_store_iftype`, `nft_meta_store_ifgroup`).
+            // So does what has no such interface (`nft_meta_store_ifgroup`).
             (meta::IIFGROUP, _) => making.test(exists(Side::In)),
-            // The kernel asks the packet's device, which at postrouting is the outgoing one.
-            (meta::IIFTYPE, _) => {
-                let known = Test::free(self.space, "a packet that is sent has a device");
-                making.test(Test::any([exists(Side::In), known]))
-            }
             (meta::OIFTYPE | meta::OIFGROUP, _) => making.test(exists(Side::Out)),
             // And what has no socket: a packet on its way through, and what the largest number stands for.
             (meta::SKUID | meta::SKGID, _) => {
@@ -185,6 +183,27 @@ impl Lowering<'_> {
             }
             _ => Flow::On,
         })
+    }
+
+    /// `meta iiftype`: the kernel asks the packet's device (nft_meta.c, `nft_meta_store_iftype`), which is the outgoing one
+    /// from postrouting on; at output some packets have none yet, and break the rule.
+    fn type_of_device(&mut self, target: u32, making: &mut Making<'_>) -> Option<Flow> {
+        const LEAVING: &[Hook] = &[Hook::Postrouting, Hook::Egress];
+        const SENT: &[Hook] = &[Hook::Output];
+        let mut branches = Vec::new();
+        let has_device = Test::free(self.space, "a packet that is sent has a device");
+        let coming = Test::all([exists(Side::In), Test::Hook(LEAVING).negated(), Test::Hook(SENT).negated()]);
+        for (test, key) in [
+            (coming, meta::IIFTYPE),
+            (Test::Hook(LEAVING), meta::OIFTYPE),
+            (Test::all([Test::Hook(SENT), has_device]), meta::OIFTYPE),
+        ] {
+            let mut rest = making.behind(Vec::new());
+            rest.registers.store(target, &host_order(&self.space.meta(key)?))?;
+            branches.push((test, self.rest(rest)));
+        }
+        making.steps.push(Step::Branch(branches));
+        Some(Flow::End)
     }
 
     fn l4proto(&mut self, _making: &mut Making<'_>) -> Option<Vec<Cell>> {

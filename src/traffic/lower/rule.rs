@@ -49,7 +49,13 @@ pub(super) struct Making<'e> {
     pub(super) steps: Vec<Step>,
 }
 
-impl Making<'_> {
+impl<'e> Making<'e> {
+    /// What follows the present expression, on a branch of its own that begins with `steps`.
+    pub(super) fn behind(&self, steps: Vec<Step>) -> Self {
+        let Self { expressions, at, .. } = *self;
+        Self { expressions, at: at + 1, registers: self.registers.clone(), steps }
+    }
+
     /// Packets that fail go on with the next rule.
     pub(super) fn test(&mut self, test: Test) -> Flow {
         if test.is_always() {
@@ -157,7 +163,8 @@ impl Lowering<'_> {
             b"notrack" => self.notrack(making),
             b"reject" => Some(self.reject(making)),
             b"queue" => self.queue(data, making),
-            b"fwd" | b"synproxy" => Some(self.taken(making)),
+            b"fwd" => Some(self.taken(making)),
+            b"synproxy" => Some(self.synproxy(making)),
             b"counter" | b"log" | b"last" | b"dup" | b"flow_offload" => Some(Flow::On),
             b"match" => self.xt_match(data, making),
             b"target" => self.xt_target(data, making),

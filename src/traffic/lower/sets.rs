@@ -286,7 +286,7 @@ impl Lowering<'_> {
             object::T_QUOTA => "quota",
             object::T_LIMIT => "limit",
             object::T_CONNLIMIT => "ct count",
-            object::T_SYNPROXY => return Some(self.taken(making)),
+            object::T_SYNPROXY => return Some(self.synproxy(making)),
             object::T_COUNTER
             | object::T_CT_HELPER
             | object::T_TUNNEL

@@ -81,6 +81,7 @@ impl Walker<'_> {
                 let node = self.after(node, at.rewrite)?;
                 Ok(self.bdd.and(within, node)?)
             }
+            Test::Hook(hooks) => Ok(if hooks.contains(&at.hook) { within } else { Node::FALSE }),
         }
     }
 

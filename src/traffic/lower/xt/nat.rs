@@ -6,7 +6,7 @@
 use super::{Asked, End, address, assign, changes, constant, port};
 use crate::model::{Family, text_from_kernel};
 use crate::traffic::bdd::Bit;
-use crate::traffic::program::{Step, Verdict};
+use crate::traffic::program::{Hook, Step, Verdict};
 use crate::traffic::space::Space;
 use crate::traffic::test::Test;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -105,8 +105,8 @@ pub(super) fn translate(space: &mut Space, asked: &Asked<'_>) -> Option<Vec<Step
     Some(steps)
 }
 
-/// `NETMAP`: the network's part of an address. The hook decides which (netmap_tg4), and a rule does not know its
-/// hook: that is free.
+/// `NETMAP`: the network's part of an address, of the source or the destination as the hook has it (xt_NETMAP.c,
+/// `netmap_tg4`).
 pub(super) fn netmap(space: &mut Space, asked: &Asked<'_>) -> Option<Vec<Step>> {
     let choice = choice(space, asked)?;
     let (low, high) = choice.addresses;
@@ -123,7 +123,7 @@ pub(super) fn netmap(space: &mut Space, asked: &Asked<'_>) -> Option<Vec<Step>> 
         let translated = if changed.is_empty() { Vec::new() } else { vec![Step::Translate(changed)] };
         alternatives.push([translated, vec![Step::Verdict(Verdict::Accept)]].concat());
     }
-    let is_source = Test::free(space, &asked.own("NETMAP maps the source"));
+    let is_source = Test::Hook(&[Hook::Postrouting, Hook::Input]);
     let destination = alternatives.pop()?;
     let source = alternatives.pop()?;
     Some(vec![Step::Branch(vec![(is_source.clone(), source), (is_source.negated(), destination)])])
