@@ -81,7 +81,7 @@ pub(super) fn glance(
         return Ok(None);
     }
     let cache = Cache::new(repository.cache_dir(), access);
-    seen.followed(repository, &cache, &netns, glance, beside)
+    seen.followed(repository, &cache, access, &netns, glance, beside)
 }
 
 /// What is known before the rules are read.
@@ -130,6 +130,7 @@ impl Sight<'_> {
         mut self,
         repository: &Repository,
         cache: &Cache,
+        access: Access,
         netns: &Netns,
         glance: Glance,
         beside: Ruleset,
@@ -178,6 +179,10 @@ impl Sight<'_> {
             let committed = !same || memory.generation != self.look.generation;
             let nothing_new = !committed && memory.open.is_empty();
             return Ok(Some(Glanced { result, nothing_new: nothing_new.then_some(remembered) }));
+        }
+        // Who records it needs a full look for that.
+        if access == Access::ReadWrite {
+            return Ok(None);
         }
         let mut approved = outline_with(outline, &bodies, &shared.other_elements);
         let Some(approved) = approved.as_mut() else { return Ok(None) };

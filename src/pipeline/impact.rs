@@ -4,7 +4,7 @@
 //! change's `impact`. What cannot be computed says so in `impact_incomplete`, and is never "no effect".
 
 use super::flows::wanted;
-use super::lines::Lines;
+use super::lines::{Lines, LiveLines};
 use super::native;
 use super::place::Place;
 use crate::compare::Difference;
@@ -13,8 +13,8 @@ use crate::ledger::Baseline;
 use crate::model::{Backend, BaselineLine, Change, Decider, Effect, Item, Provenance, Ruleset, Text};
 use crate::policy::{Policy, severity};
 use crate::report::time::utc;
-use crate::traffic::effects::{Answer, Budget, DeciderRef, Found, effects_of};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::traffic::effects::{Answer, Budget, DeciderIndex, DeciderRef, Found, effects_of};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Why the effect of a change is not known yet.
 const LATER: &str = "not computed: the rules were changing without pause; `fwdrift check` computes it";
@@ -96,11 +96,13 @@ fn fill(pair: Pair<'_>, changes: &mut [Change], known: &BTreeSet<usize>, judges:
         with_texts_of(before, was, known_texts(differences, changes, |one| (&one.0.before, &one.1.before))),
         with_texts_of(after, now, known_texts(differences, changes, |one| (&one.0.after, &one.1.after))),
     ];
-    let lines = baseline.filter(|_| !found.is_empty()).map(|baseline| Lines::new(baseline, before));
+    let approved = baseline.filter(|_| !found.is_empty()).map(|baseline| Lines::new(baseline, before));
+    let lines = approved.as_ref().map(|approved| approved.live(differences));
+    let telling = Telling { texts, lines, deciders: DeciderIndex::after(differences) };
     let first = computed.first().copied();
     for one in &found {
         let Some(at) = one.difference.filter(|at| *at < counted).or(first) else { continue };
-        let effect = told(one, &texts, changes, differences, lines.as_ref());
+        let effect = telling.tell(one, changes);
         changes[at].impact.get_or_insert_default().push(effect);
     }
     if incomplete.is_empty() {
@@ -119,14 +121,19 @@ fn fill(pair: Pair<'_>, changes: &mut [Change], known: &BTreeSet<usize>, judges:
 /// Takes over the effects that are known; the places of those changes.
 fn keep_known(changes: &mut [Change], open: &[Change]) -> BTreeSet<usize> {
     let mut known = BTreeSet::new();
+    let open = by_id(open);
     for (at, change) in changes.iter_mut().enumerate() {
-        let before = open.iter().find(|before| before.id == change.id);
+        let before = open.get(&*change.id);
         if let Some(before) = before.filter(|before| is_known(before)) {
             take_over(change, before);
             known.insert(at);
         }
     }
     known
+}
+
+fn by_id(changes: &[Change]) -> HashMap<&str, &Change> {
+    changes.iter().map(|change| (&*change.id, change)).collect()
 }
 
 fn is_known(change: &Change) -> bool {
@@ -142,8 +149,9 @@ fn take_over(change: &mut Change, from: &Change) {
 
 /// Leaves the effects to a later look: changes that were open keep theirs, of others it is said.
 pub(super) fn put_off(changes: &mut [Change], open: &[Change]) {
+    let open = by_id(open);
     for change in changes {
-        match open.iter().find(|known| known.id == change.id) {
+        match open.get(&*change.id) {
             Some(known) => take_over(change, known),
             None => change.impact_incomplete = Some(LATER.to_owned()),
         }
@@ -153,10 +161,11 @@ pub(super) fn put_off(changes: &mut [Change], open: &[Change]) {
 /// Takes the impact from what was remembered, if exactly these changes are open since then: then nothing is different.
 /// Whether that was so.
 pub(super) fn remembered(changes: &mut [Change], open: &[Change]) -> bool {
-    let same = changes.len() == open.len()
-        && changes.iter().all(|change| open.iter().any(|known| known.id == change.id && is_known(known)));
+    let known = by_id(open);
+    let is_remembered = |change: &Change| known.get(&*change.id).is_some_and(|known| is_known(known));
+    let same = changes.len() == open.len() && changes.iter().all(is_remembered);
     for change in changes.iter_mut().filter(|_| same) {
-        if let Some(known) = open.iter().find(|known| known.id == change.id) {
+        if let Some(known) = known.get(&*change.id) {
             take_over(change, known);
         }
     }
@@ -258,38 +267,41 @@ pub(super) fn decider(
     }
 }
 
-/// A statement with its sentence and its deciders.
-fn told(
-    found: &Found,
-    texts: &[BTreeMap<Item, Text>; 2],
-    changes: &[Change],
-    differences: &[Difference],
-    lines: Option<&Lines>,
-) -> Effect {
-    let mut effect = found.effect.clone();
-    effect.was = found
-        .was
-        .as_ref()
-        .map(|of| Decider { baseline: lines.and_then(|lines| lines.of(of)), ..decider(of, &texts[0], None) });
-    effect.now = found.now.as_ref().map(|of| Decider {
-        baseline: lines.and_then(|lines| lines.of_live(of, differences)),
-        ..decider(of, &texts[1], drift_of(of, changes, differences))
-    });
-    effect.statement = sentence(&effect, &found.phrase);
-    effect
+/// What statements are told with.
+struct Telling<'a> {
+    /// Of rules of both sides.
+    texts: [BTreeMap<Item, Text>; 2],
+    lines: Option<LiveLines<'a>>,
+    /// Live deciders that differ.
+    deciders: DeciderIndex,
 }
 
-/// Who put a live rule there, if it is drift itself.
-fn drift_of(of: &DeciderRef, changes: &[Change], differences: &[Difference]) -> Option<Provenance> {
-    let at = differences
-        .iter()
-        .position(|difference| difference.after.as_ref().is_some_and(|item| of.is_in(item)))?;
-    let change = changes.get(at)?;
-    Some(Provenance::Drift {
-        id: change.id.clone(),
-        author: Box::new(change.author.clone()),
-        time: change.time,
-    })
+impl Telling<'_> {
+    /// A statement with its sentence and its deciders.
+    fn tell(&self, found: &Found, changes: &[Change]) -> Effect {
+        let lines = self.lines.as_ref();
+        let mut effect = found.effect.clone();
+        effect.was = found.was.as_ref().map(|of| Decider {
+            baseline: lines.and_then(|lines| lines.of_approved(of)),
+            ..decider(of, &self.texts[0], None)
+        });
+        effect.now = found.now.as_ref().map(|of| Decider {
+            baseline: lines.and_then(|lines| lines.of(of)),
+            ..decider(of, &self.texts[1], self.drift(of, changes))
+        });
+        effect.statement = sentence(&effect, &found.phrase);
+        effect
+    }
+
+    /// Who put a live rule there, if it is drift itself.
+    fn drift(&self, of: &DeciderRef, changes: &[Change]) -> Option<Provenance> {
+        let change = changes.get(self.deciders.find(of)?)?;
+        Some(Provenance::Drift {
+            id: change.id.clone(),
+            author: Box::new(change.author.clone()),
+            time: change.time,
+        })
+    }
 }
 
 /// `cut  tcp 10.0.1.0/24 → 10.0.2.9:3306 at input; was accepted by "…", now dropped by "…" (added by ops1 …)`.

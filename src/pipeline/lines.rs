@@ -7,9 +7,9 @@ use crate::baseline::{self, LocatedChain};
 use crate::compare::Difference;
 use crate::ledger::Baseline;
 use crate::model::{BaselineLine, Files, Item, Name, Ruleset, TableKey};
-use crate::traffic::effects::DeciderRef;
+use crate::traffic::effects::{DeciderIndex, DeciderRef};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A chain by its table and name.
 type ChainKey = (TableKey, Name);
@@ -42,18 +42,19 @@ impl Lines {
         self.at(&(of.table.clone(), of.chain.clone()), of.rule)
     }
 
-    /// The line of a live rule, if it is none of the differences between what is approved and what is live.
-    pub(super) fn of_live(&self, of: &DeciderRef, differences: &[Difference]) -> Option<BaselineLine> {
-        let is_new = |difference: &Difference| difference.after.as_ref().is_some_and(|item| of.is_in(item));
-        if differences.iter().any(is_new) {
-            return None;
+    /// The lines of what is live, with these differences from what is approved.
+    pub(super) fn live<'l>(&'l self, differences: &[Difference]) -> LiveLines<'l> {
+        let mut live =
+            LiveLines { lines: self, differs: DeciderIndex::after(differences), moved: BTreeMap::new() };
+        for difference in differences {
+            for (item, side) in [(&difference.after, 0), (&difference.before, 1)] {
+                if let Some(Item::Rule(key, name, place)) = item {
+                    let moved = live.moved.entry((key.clone(), name.clone())).or_default();
+                    [&mut moved.new, &mut moved.gone][side].insert(*place);
+                }
+            }
         }
-        let chain = (of.table.clone(), of.chain.clone());
-        let place = match of.rule {
-            Some(place) => Some(self.approved_place(&chain, place, differences)?),
-            None => None,
-        };
-        self.at(&chain, place)
+        live
     }
 
     fn at(&self, chain: &ChainKey, place: Option<usize>) -> Option<BaselineLine> {
@@ -67,19 +68,48 @@ impl Lines {
         };
         Some(BaselineLine { path: format!("{}/{}", self.directory, found.path), line: line? })
     }
+}
+
+/// The places of a chain's rules that differ.
+#[derive(Debug, Default)]
+struct Moved {
+    /// In the live chain.
+    new: BTreeSet<usize>,
+    /// In the approved one.
+    gone: BTreeSet<usize>,
+}
+
+/// The lines of live rules that are none of the differences.
+pub(super) struct LiveLines<'l> {
+    lines: &'l Lines,
+    differs: DeciderIndex,
+    moved: BTreeMap<ChainKey, Moved>,
+}
+
+impl LiveLines<'_> {
+    /// The line of an approved rule, or of the chain whose policy decides.
+    pub(super) fn of_approved(&self, of: &DeciderRef) -> Option<BaselineLine> {
+        self.lines.of(of)
+    }
+
+    /// The line of a live rule, or of the chain whose policy decides, if it is none of the differences.
+    pub(super) fn of(&self, of: &DeciderRef) -> Option<BaselineLine> {
+        if self.differs.find(of).is_some() {
+            return None;
+        }
+        let chain = (of.table.clone(), of.chain.clone());
+        let place = match of.rule {
+            Some(place) => Some(self.approved_place(&chain, place)?),
+            None => None,
+        };
+        self.lines.at(&chain, place)
+    }
 
     /// Where a rule that did not change stands in the approved chain: such rules keep their order.
-    fn approved_place(&self, chain: &ChainKey, place: usize, differences: &[Difference]) -> Option<usize> {
-        let places = |side: fn(&Difference) -> &Option<Item>| -> Vec<usize> {
-            let of_chain = differences.iter().filter_map(|difference| match side(difference) {
-                Some(Item::Rule(key, name, place)) if (key, name) == (&chain.0, &chain.1) => Some(*place),
-                _ => None,
-            });
-            of_chain.collect()
-        };
-        let (new, gone) = (places(|difference| &difference.after), places(|difference| &difference.before));
-        let number = (0..place).filter(|at| !new.contains(at)).count();
-        let count = *self.counts.get(chain)?;
+    fn approved_place(&self, chain: &ChainKey, place: usize) -> Option<usize> {
+        let Some(Moved { new, gone }) = self.moved.get(chain) else { return Some(place) };
+        let number = place - new.range(..place).count();
+        let count = *self.lines.counts.get(chain)?;
         (0..count).filter(|at| !gone.contains(at)).nth(number)
     }
 }

@@ -10,7 +10,7 @@ use crate::compare::{Difference, Known};
 use crate::config::Settings;
 use crate::ledger::{Baseline, Repository};
 use crate::model::{Author, BaselineLine, Change, Provenance, Ruleset, SideKind, SideRef};
-use crate::traffic::effects::DeciderRef;
+use crate::traffic::effects::{DeciderIndex, DeciderRef};
 
 /// Answers for the rules of one side.
 pub(super) enum Provenances<'s> {
@@ -99,9 +99,9 @@ impl<'s> Approved<'s> {
 
 impl Live<'_> {
     fn of(&self, of: &DeciderRef) -> Option<Provenance> {
-        let is_new = |difference: &&Difference| difference.after.as_ref().is_some_and(|item| of.is_in(item));
-        let Some(difference) = self.differences.iter().find(is_new) else {
-            return self.approved.of(self.approved.lines.of_live(of, &self.differences)?);
+        let differs = DeciderIndex::after(&self.differences).find(of);
+        let Some(difference) = differs.map(|at| &self.differences[at]) else {
+            return self.approved.of(self.approved.lines.live(&self.differences).of(of)?);
         };
         let id = difference.change.id.clone();
         let open = self.changes.iter().find(|open| open.id == id);

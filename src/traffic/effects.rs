@@ -3,6 +3,7 @@
 //! Input: both rulesets and the differences that `compare` found; output: statements, each with the difference that is
 //! answerable for it and what decided before and now. Only the packets that the differences can touch are followed.
 
+mod index;
 mod statements;
 mod touched;
 
@@ -13,8 +14,9 @@ use super::program::{ChainId, Program, Step};
 use super::space::{Key, Kind, NamePattern, Side, Space};
 use super::walk::{Fate, Layer, Outcome, Path, Piece, WalkError, Walker, Way};
 use crate::compare::Difference;
-use crate::model::{Effect, EffectKind, Family, Item, Name, Ruleset, TableKey};
-use std::collections::BTreeSet;
+use crate::model::{Effect, EffectKind, Family, Name, Ruleset, TableKey};
+pub use index::DeciderIndex;
+use std::collections::{BTreeSet, HashMap};
 
 /// How much may be spent.
 #[derive(Clone, Copy, Debug)]
@@ -48,25 +50,6 @@ pub struct DeciderRef {
 }
 
 impl DeciderRef {
-    /// Whether it is part of a thing that came, went or changed: the rule itself, the chain whose policy it is, or a whole
-    /// chain or table with it.
-    pub fn is_in(&self, item: &Item) -> bool {
-        match item {
-            Item::Rule(key, chain, place) => {
-                *key == self.table && *chain == self.chain && Some(*place) == self.rule
-            }
-            Item::ChainHead(key, chain) => *key == self.table && *chain == self.chain && self.rule.is_none(),
-            Item::Chain(key, chain) => *key == self.table && *chain == self.chain,
-            Item::Table(key) => *key == self.table,
-            Item::TableHead(_)
-            | Item::Set(..)
-            | Item::SetHead(..)
-            | Item::Element(..)
-            | Item::Object(..)
-            | Item::Flowtable(..) => false,
-        }
-    }
-
     /// The rule or the policy behind a piece.
     pub(super) fn of(program: &Program, piece: &Piece) -> Option<Self> {
         let (id, rule) = match piece.rule {
@@ -140,17 +123,28 @@ pub fn effects_of(
         }
     }
     answer.found.retain(|found| found.difference.is_none_or(asked));
-    let mut found: Vec<Found> = Vec::with_capacity(answer.found.len());
-    for one in answer.found {
-        match found.iter_mut().find_map(|known| Some((sameness(known, &one)?, known))) {
-            Some((Sameness::Family, known)) => known.effect.family = "inet".to_owned(),
-            Some((Sameness::Path, known)) => known.is_on_several_paths = true,
-            None => found.push(one),
-        }
-    }
+    let mut found = merged(answer.found);
     found.iter_mut().for_each(Found::name_path);
     found.sort_by(|a, b| weight(a).cmp(&weight(b)).then(b.effect.share.total_cmp(&a.effect.share)));
     Answer { found, incomplete: answer.incomplete }
+}
+
+/// Statements that say the same of two families, or on two paths, as one.
+fn merged(all: Vec<Found>) -> Vec<Found> {
+    let mut found: Vec<Found> = Vec::with_capacity(all.len());
+    let mut of_difference: HashMap<Option<usize>, Vec<usize>> = HashMap::new();
+    for one in all {
+        let places = of_difference.entry(one.difference).or_default();
+        match places.iter().find_map(|at| Some((sameness(&found[*at], &one)?, *at))) {
+            Some((Sameness::Family, at)) => found[at].effect.family = "inet".to_owned(),
+            Some((Sameness::Path, at)) => found[at].is_on_several_paths = true,
+            None => {
+                places.push(found.len());
+                found.push(one);
+            }
+        }
+    }
+    found
 }
 
 /// In what two statements differ that otherwise say the same.
@@ -162,15 +156,17 @@ enum Sameness {
 }
 
 fn sameness(known: &Found, other: &Found) -> Option<Sameness> {
-    let fields = |found: &Found| {
+    fn fields(found: &Found) -> impl PartialEq + use<'_> {
         let Found { difference, effect, was, now, .. } = found;
         let Effect {
             effect, hook, proto, src, dst, sport, dport, iif, oif, state, other, conditions, ..
         } = effect;
-        let who = (*difference, was.clone(), now.clone(), *effect, hook.clone(), proto.clone());
-        let ends = (src.clone(), dst.clone(), sport.clone(), dport.clone(), iif.clone(), oif.clone());
-        (who, ends, state.clone(), other.clone(), conditions.clone())
-    };
+        (
+            (difference, was, now, effect, hook),
+            (proto, src, dst, sport, dport),
+            (iif, oif, state, other, conditions),
+        )
+    }
     if fields(known) != fields(other) {
         return None;
     }
@@ -218,6 +214,8 @@ struct Comparison<'a, 's> {
     after: Program,
     common: Common,
     differences: &'a [Difference],
+    /// Which of them the deciders of either side are part of.
+    deciders: [DeciderIndex; 2],
     /// The packets that each difference can touch; all of it is in terms of packets as they begin their way.
     touched: Vec<Option<Node>>,
     /// The packets of required flows and of their answers, on the path that they take.
@@ -266,8 +264,9 @@ fn of_kind(kind: Kind, question: &Question<'_>, answer: &mut Answer) -> Result<(
     let mut walker = Walker::new(&mut space, budget.nodes);
     walker.bdd.set_max_steps(budget.steps);
     let (touched, flows) = (Vec::new(), of_flows(&mut walker, flows)?);
+    let deciders = [DeciderIndex::before(differences), DeciderIndex::after(differences)];
     let mut comparison =
-        Comparison { walker, before: old, after: new, common, differences, touched, flows, budget };
+        Comparison { walker, before: old, after: new, common, differences, deciders, touched, flows, budget };
     comparison.touched = comparison.find_touched(before, after, asked)?;
     for layer in Layer::ALL {
         for path in Path::ALL {
@@ -351,6 +350,10 @@ impl Comparison<'_, '_> {
             EffectKind::Cut => (new, old),
             EffectKind::Opened => (old, new),
         };
+        let mut passing: HashMap<ChainId, Vec<&Piece>> = HashMap::new();
+        for piece in other.pieces.iter().filter(|piece| piece.fate.passes()) {
+            passing.entry(piece.base).or_default().push(piece);
+        }
         let mut left = packets;
         for piece in stopping.pieces.iter().filter(|piece| !piece.fate.passes()) {
             let here = self.walker.bdd.and(left, piece.packets)?;
@@ -359,9 +362,7 @@ impl Comparison<'_, '_> {
             }
             left = self.walker.bdd.minus(left, here)?;
             let mut unexplained = here;
-            let same_base = |twin: &&Piece| twin.base == piece.base && twin.fate.passes();
-            let twins: Vec<Piece> = other.pieces.iter().filter(same_base).cloned().collect();
-            for twin in &twins {
+            for twin in passing.get(&piece.base).into_iter().flatten() {
                 let both = self.walker.bdd.and(unexplained, twin.packets)?;
                 if !both.is_false() {
                     unexplained = self.walker.bdd.minus(unexplained, both)?;

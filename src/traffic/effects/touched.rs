@@ -167,13 +167,9 @@ impl Comparison<'_, '_> {
         was: Option<&super::DeciderRef>,
         now: Option<&super::DeciderRef>,
     ) -> Result<Option<usize>, Exhausted> {
-        let is = |item: &Option<Item>, decider: Option<&super::DeciderRef>| {
-            item.as_ref().zip(decider).is_some_and(|(item, decider)| decider.is_in(item))
-        };
-        let exact = self
-            .differences
-            .iter()
-            .position(|difference| is(&difference.after, now) || is(&difference.before, was));
+        let [before, after] = &self.deciders;
+        let exact = was.and_then(|was| before.find(was)).into_iter();
+        let exact = exact.chain(now.and_then(|now| after.find(now))).min();
         if exact.is_some() {
             return Ok(exact);
         }
